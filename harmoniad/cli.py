@@ -1,0 +1,220 @@
+"""The command `harmoniad`. Heavy libraries are imported inside the commands: `--help` answers at once."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from harmoniad import __version__
+from harmoniad.environment import keep_quiet
+from harmoniad.errors import HarmoniadError
+
+FOLDER = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__)
+def cli() -> None:
+    """Visual quality inspection: versioned data in, a validated, registered anomaly detector out.
+
+    Run it in the project's folder. `dvc repro` runs the stages that are not up to date, in order.
+    """
+
+
+@cli.group()
+def data() -> None:
+    """Bring data sets in and list them."""
+
+
+@data.command("add")
+@click.argument("path", type=FOLDER)
+@click.option("--layout", help="mvtec or folder; recognised by itself if it is not given.")
+@click.option("--name", help="Name of the data set; the folder's name if it is not given.")
+def data_add(path: Path, layout: str | None, name: str | None) -> None:
+    """Check the data set at PATH, copy it to data/NAME and track it with DVC.
+
+    PATH is a folder of categories, or one category.
+    """
+    from harmoniad.data.sets import add
+
+    click.echo(add(path, layout, name))
+
+
+@data.command("list")
+def data_list() -> None:
+    """List the data sets in data/."""
+    from harmoniad.data.sets import list_sets
+
+    sets = list_sets()
+    rows = [
+        (found.name, found.layout, str(found.categories), str(found.images), found.origin, _yes(found.in_params))
+        for found in sets
+    ]
+    _print_table(("name", "layout", "categories", "images", "kept by", "takes part"), rows)
+
+
+@cli.group()
+def weights() -> None:
+    """Fetch encoder weights."""
+
+
+@weights.command("fetch")
+def weights_fetch() -> None:
+    """Download the weights that params.yaml names by tag into weights/."""
+    from harmoniad.features.weights import fetch
+
+    click.echo(f"weights: {fetch(_params().encoder).as_posix()}")
+
+
+@cli.command()
+def sample() -> None:
+    """Stage: make the built-in sample data set."""
+    from harmoniad.stages import sample as stage
+
+    click.echo(stage.run(_params()))
+
+
+@cli.command()
+@click.argument("data_set")
+def prepare(data_set: str) -> None:
+    """Stage: write the manifest of DATA_SET."""
+    from harmoniad.stages import prepare as stage
+
+    click.echo(stage.run(_params(), data_set))
+
+
+@cli.command()
+def validate() -> None:
+    """Stage: check the manifests with Great Expectations."""
+    from harmoniad.stages import validate as stage
+
+    click.echo(stage.run(_params()))
+
+
+@cli.command()
+def encode() -> None:
+    """Stage: bring the features of every image into the cache."""
+    from harmoniad.stages import encode as stage
+
+    click.echo(stage.run(_params()))
+
+
+@cli.command()
+def train() -> None:
+    """Stage: train one model over all categories."""
+    from harmoniad.stages import train as stage
+
+    click.echo(stage.run(_params()))
+
+
+@cli.command()
+def evaluate() -> None:
+    """Stage: threshold, metrics, heat maps and report."""
+    from harmoniad.stages import evaluate as stage
+
+    click.echo(stage.run(_params()))
+
+
+@cli.command()
+def register() -> None:
+    """Stage: log the run to MLflow, register the model and let the gate decide."""
+    from harmoniad.stages import register as stage
+
+    click.echo(stage.run(_params()))
+
+
+@cli.command()
+def models() -> None:
+    """List the registered versions, their aliases and their metrics."""
+    from harmoniad.tracking.registry import list_versions
+    from harmoniad.tracking.store import ui_command
+
+    versions = list_versions(_params())
+    if not versions:
+        click.echo("no model is registered yet: run `dvc repro`")
+        return
+    rows = [
+        (
+            str(found.version),
+            ", ".join(found.aliases) or "–",
+            found.created,
+            found.detector,
+            found.encoder,
+            _figure(found.image_auroc),
+            _figure(found.pixel_auroc),
+            _figure(found.aupro),
+            found.data_fingerprint,
+            found.decision,
+        )
+        for found in versions
+    ]
+    names = "version aliases created detector encoder image_auroc pixel_auroc aupro data decision"
+    _print_table(names.split(), rows)
+    click.echo(f"\nOpen MLflow: {ui_command()}")
+
+
+@cli.command()
+def summary() -> None:
+    """Show the last result: metrics, registered model, heat maps, and how to open MLflow."""
+    from harmoniad.summary import summarise
+
+    click.echo(summarise(_params()))
+
+
+@cli.command()
+def retrain() -> None:
+    """Run the whole pipeline as a Prefect flow: retries, timeouts, logs and artifacts."""
+    from flows.retraining import retrain as run_flow
+
+    run_flow()
+
+
+def main() -> NoReturn:
+    """Run the command; what the user can mend is told in one line, with exit code 1."""
+    keep_quiet()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a name may not fit the terminal's encoding
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        _fail("stopped. Run the same command again: it goes on where it was.", 130)
+    except HarmoniadError as error:
+        _fail(str(error), 1)
+    except OSError as error:
+        _fail(_os_reason(error), 1)
+    sys.exit(0)
+
+
+def _fail(reason: str, code: int) -> NoReturn:
+    click.echo(f"error: {' '.join(reason.split())}", err=True)
+    sys.exit(code)
+
+
+def _os_reason(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def _params() -> Any:
+    from harmoniad.params import load_params
+
+    return load_params()
+
+
+def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(line[column]) for line in (heads, *rows)) for column in range(len(heads))]
+    for line in (heads, *rows):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"

@@ -1,0 +1,1 @@
+"""Data sets: layouts, the manifest, validation and the sample factory."""

@@ -1,0 +1,115 @@
+"""Decoding images and masks that come from anywhere: whatever a file holds, it is an array or one clear error."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from harmoniad.errors import HarmoniadError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # by content, whatever the file is called
+MAX_PIXELS = 100_000_000
+
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+_DETOUR = {"P": "RGBA", "PA": "RGBA", "La": "LA"}  # modes with transparency that Pillow cannot turn into RGB at once
+
+
+class ImageError(HarmoniadError):
+    """An image that cannot be used; `reason` says why without the file's name."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.reason = reason
+
+
+def open_image(path: Path) -> Image.Image:
+    """Decode an image in the mode that it is stored in, turned upright as its EXIF data says.
+
+    Of a file with several pages or frames, the first is taken.
+
+    Raises:
+        ImageError: The file is missing, empty, truncated, too large or not an image of one of `FORMATS`.
+    """
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            image.load()
+            return ImageOps.exif_transpose(image)
+    except Exception as error:  # a damaged file makes the decoders raise almost anything
+        raise ImageError(path, _reason(path, error)) from error
+
+
+def load_rgb(path: Path) -> "NDArray[np.uint8]":
+    """Decode an image as (H, W, 3) uint8; transparency is dropped.
+
+    Raises:
+        ImageError: See `open_image`, or the grey values of a deep image are out of range.
+    """
+    return rgb_array(open_image(path), path)
+
+
+def rgb_array(image: Image.Image, path: Path) -> "NDArray[np.uint8]":
+    """A decoded image as (H, W, 3) uint8; `path` names it in an error.
+
+    Grey images of more than 8 bits are scaled by a fixed factor and never by their own range, so that a dark part stays
+    dark: 16-bit and 32-bit integers from 0..65535; floats from 0..1, 0..255 or 0..65535, the smallest that holds them.
+    """
+    import numpy as np
+
+    if image.mode in _DEEP_MODES:
+        grey = _eight_bits(np.asarray(image).astype(np.float64), image.mode, path)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    return np.array(image.convert(_DETOUR.get(image.mode, image.mode)).convert("RGB"))
+
+
+def load_mask(path: Path) -> "NDArray[np.bool_]":
+    """Decode a mask as (H, W) bool: every pixel that is not black is a defect.
+
+    Raises:
+        ImageError: See `open_image`.
+    """
+    return mask_values(path) != 0
+
+
+def mask_values(path: Path) -> "NDArray[np.generic]":
+    """Decode a mask as (H, W) grey values as they are stored; of a colour image, the largest channel counts.
+
+    Raises:
+        ImageError: See `open_image`.
+    """
+    import numpy as np
+
+    image = open_image(path)
+    if image.mode in ("1", "L", *_DEEP_MODES):
+        return np.array(image)
+    return rgb_array(image, path).max(axis=2)
+
+
+def _eight_bits(values: "NDArray[np.float64]", mode: str, path: Path) -> "NDArray[np.uint8]":
+    import numpy as np
+
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 65535):  # NaN fails too
+        raise ImageError(path, f"its grey values lie outside of 0..65535 (mode {mode})")
+    full_scale = next(scale for scale in (1, 255, 65535) if high <= scale) if mode == "F" else 65535
+    return np.rint(values * (255 / full_scale)).astype(np.uint8)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, Image.DecompressionBombError):
+        return f"is too large (more than {MAX_PIXELS // 1_000_000} million pixels)"
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot be read ({error.strerror})"  # no such file, no permission
+    with path.open("rb") as file:
+        start = file.read(4)
+    if not start:
+        return "the file is empty"
+    if isinstance(error, UnidentifiedImageError) and not start.startswith(_SIGNATURES):
+        return "is not an image (png, jpg, bmp, tiff or webp)"
+    return "the file is truncated" if "truncated" in str(error).lower() else "the file is damaged or truncated"

@@ -1,0 +1,256 @@
+"""The data sets of a project, folders of `data/`: adding one, listing them, and which layout each has."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harmoniad.data.layouts import Layout, Recognised, Record, layout_named, recognise
+from harmoniad.data.layouts.record import is_image_name, is_junk, sub_folders
+from harmoniad.data.measure import measure_all
+from harmoniad.errors import HarmoniadError
+from harmoniad.files import read_json, replacing_folder, write_json
+from harmoniad.params import PARAMS_FILE, load_params
+from harmoniad.progress import Progress
+
+DATA_DIR = Path("data")
+DATA_SET_FILE = "dataset.json"
+SAMPLE = "sample"  # made by the stage of that name
+INBOX = "inbox"  # new images that wait to be taken in
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A line of `harmoniad data list`."""
+
+    name: str
+    layout: str
+    """A dash if it is not known, as for a data set that `dvc pull` has yet to bring."""
+    categories: int
+    images: int
+    origin: str
+    """`dvc` (tracked), `stage` (made by the pipeline) or `untracked`."""
+    in_params: bool
+    """Whether `params.yaml` lists it."""
+
+
+def layout_name_of(root: Path) -> str:
+    """The layout of a data set: as its `dataset.json` says, otherwise as its folders look.
+
+    Raises:
+        HarmoniadError: There is no such data set, or its layout is unknown.
+    """
+    shown = root.as_posix()
+    if not root.is_dir():
+        advice = {
+            "dvc": "Run `dvc pull`.",
+            "stage": "Run `dvc repro`, which makes it.",
+            "untracked": f"Add it with `harmoniad data add PATH --name {root.name}`.",
+        }
+        raise HarmoniadError(f"{shown}: no such data set. {advice[_origin(root)]}")
+    file = root / DATA_SET_FILE
+    if file.is_file():
+        content = read_json(file)
+        if not isinstance(content, dict) or not isinstance(content.get("layout"), str):
+            raise HarmoniadError(f'{file.as_posix()}: must be like {{"layout": "mvtec"}}.')
+        return str(content["layout"])
+    found = recognise(root)
+    if found.single_category:
+        raise HarmoniadError(f"{shown}: is one category by itself. Move its content to {shown}/CATEGORY/.")
+    return found.name
+
+
+def layout_of(root: Path) -> Layout:
+    """The module of the layout that `layout_name_of` finds.
+
+    Raises:
+        HarmoniadError: See `layout_name_of`.
+    """
+    name = layout_name_of(root)
+    try:
+        return layout_named(name)
+    except HarmoniadError as error:
+        raise HarmoniadError(f"{(root / DATA_SET_FILE).as_posix()}: {error}") from error
+
+
+def add(source: Path, layout: str | None = None, name: str | None = None, project: Path = Path()) -> str:
+    """Check a folder of images, copy it to `data/NAME` and track it with DVC.
+
+    Nothing is copied before everything has been checked, and nothing is left behind if DVC fails.
+
+    Args:
+        source: A folder of categories, or one category, which becomes `data/NAME/<its name>`.
+        layout: A key of `LAYOUTS`; found out by default.
+        name: The name of the data set; by default the name of the folder.
+        project: The project folder.
+
+    Returns:
+        Lines for the user: what was added and what to do next.
+
+    Raises:
+        HarmoniadError: The folder, the name, an image or a mask is not fit, or DVC fails.
+    """
+    source = Path(os.path.abspath(source))  # noqa: PTH100 - unlike resolve, it keeps the name of a link
+    name = name or source.name
+    _check_name(name, project)
+    _check_source(source, project)
+    found = recognise(source, layout)
+    records = _read(source, found)
+    files = list(_files(source))
+    _check_images(records)
+    target = project / DATA_DIR / name
+    with replacing_folder(target) as temporary:
+        _copy(source, files, temporary / source.name if found.single_category else temporary)
+        write_json(temporary / DATA_SET_FILE, {"layout": found.name})
+    _track(target, project)
+    return _summary(name, found, records, files)
+
+
+def list_sets(project: Path = Path()) -> list[DataSet]:
+    """All data sets of a project by name, counted without opening an image.
+
+    Raises:
+        HarmoniadError: `params.yaml` is wrong.
+    """
+    chosen = load_params(project / PARAMS_FILE).data.sets
+    return [_describe(project / DATA_DIR / name, name in chosen) for name in sorted({*_names(project), *chosen})]
+
+
+def _names(project: Path) -> Iterator[str]:
+    data = project / DATA_DIR
+    for path in data.iterdir() if data.is_dir() else ():
+        if path.name.startswith(".") or path.name == INBOX:
+            continue
+        if path.is_dir():
+            yield path.name
+        elif path.suffix == ".dvc":
+            yield path.stem
+
+
+def _describe(root: Path, in_params: bool) -> DataSet:
+    try:
+        layout = layout_name_of(root)
+        records = list(layout_named(layout).read(root))
+    except HarmoniadError:
+        layout, records = "-", []
+    categories = len({record.category for record in records})
+    return DataSet(root.name, layout, categories, len(records), _origin(root), in_params)
+
+
+def _origin(root: Path) -> str:
+    if root.name == SAMPLE:
+        return "stage"
+    return "dvc" if root.with_name(f"{root.name}.dvc").is_file() else "untracked"
+
+
+def _check_name(name: str, project: Path) -> None:
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in (SAMPLE, INBOX) or name.endswith(".dvc"):
+        raise HarmoniadError(
+            f"`{name}` cannot be the name of a data set. Give another with --name: letters, digits, `_`, `.` and `-`, "
+            f"not `{SAMPLE}` or `{INBOX}`."
+        )
+    for path in (project / DATA_DIR / name, project / DATA_DIR / f"{name}.dvc"):
+        if path.exists():
+            raise HarmoniadError(f"{(DATA_DIR / path.name).as_posix()}: exists already. Give another name with --name.")
+
+
+def _check_source(source: Path, project: Path) -> None:
+    if not source.exists():
+        raise HarmoniadError(f"{source}: no such folder.")
+    if not source.is_dir():
+        raise HarmoniadError(f"{source}: is not a folder.")
+    data, real = (project / DATA_DIR).resolve(), source.resolve()
+    if real.is_relative_to(data) or data.is_relative_to(real):
+        raise HarmoniadError(f"{source}: lies in {DATA_DIR}/ or holds it. Give a folder outside of the project.")
+
+
+def _read(source: Path, found: Recognised) -> list[Record]:
+    """All images of the folder, of which every category must have good ones to train with."""
+    if found.single_category:
+        records = list(found.layout.read(source.parent, source.name))
+        folders = {source.name: source}
+    else:
+        records = list(found.layout.read(source))
+        folders = {folder.name: folder for folder in sub_folders(source) if found.layout.is_category(folder)}
+    trained = {record.category for record in records if record.split != "test" and record.label == "good"}
+    for category in sorted({*folders, *(record.category for record in records)} - trained):
+        folder = found.layout.train_folder(folders.get(category, source / category))
+        raise HarmoniadError(f"{folder}: no images. Every category needs good images to train with.")
+    return records
+
+
+def _files(source: Path) -> Iterator[Path]:
+    """What is copied: every regular file that is not junk, and what links to files point to."""
+    for parent, folders, names in os.walk(source):
+        folders[:] = sorted(folder for folder in folders if not is_junk(folder))
+        for folder in folders:
+            if Path(parent, folder).is_symlink():
+                raise HarmoniadError(f"{Path(parent, folder)}: is a link to a folder. Put the folder itself there.")
+        for name in sorted(names):
+            path = Path(parent, name)
+            if is_junk(name):
+                continue
+            if not path.is_file():
+                raise HarmoniadError(f"{path}: is a broken link or not a regular file. Remove it.")
+            yield path
+
+
+def _check_images(records: Sequence[Record]) -> None:
+    problems = []
+    for record, row in zip(records, measure_all(records, "check"), strict=True):
+        size, mask_size = ((row[f"{kind}width"], row[f"{kind}height"]) for kind in ("", "mask_"))
+        if row["problem"]:
+            problems.append(f"{record.path}: {row['problem']}")
+        elif record.mask and size != mask_size:
+            problems.append(f"{record.mask}: is {_by(mask_size)} pixels, but its image {record.path} is {_by(size)}")
+    if problems:
+        more = f" (+{len(problems) - 3} more)" if len(problems) > 3 else ""
+        raise HarmoniadError("; ".join(problems[:3]) + more)
+
+
+def _by(size: tuple[object, object]) -> str:
+    return f"{size[0]}×{size[1]}"
+
+
+def _copy(source: Path, files: Sequence[Path], target: Path) -> None:
+    with Progress("copy", len(files), "files") as progress:
+        for path in files:
+            copy = target / path.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+            progress.advance()
+
+
+def _track(target: Path, project: Path) -> None:
+    folder = f"{DATA_DIR}/{target.name}"
+    try:
+        command = [sys.executable, "-m", "dvc", "add", folder]
+        result = subprocess.run(command, cwd=project, capture_output=True, check=False)
+        if result.returncode:
+            lines = result.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+            reason = next((line for line in lines if line.startswith("ERROR:")), lines[-1]).removeprefix("ERROR: ")
+            raise HarmoniadError(f"dvc add {folder} failed, so nothing was added: {reason}")
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        target.with_name(f"{target.name}.dvc").unlink(missing_ok=True)
+        raise
+
+
+def _summary(name: str, found: Recognised, records: Sequence[Record], files: Sequence[Path]) -> str:
+    categories = sorted({record.category for record in records})
+    defects = sum(record.label == "defect" for record in records)
+    masks = {record.mask for record in records if record.mask}
+    lines = [
+        f"added data/{name} (layout {found.name}): {len(records) - defects} good images, {defects} with defects, "
+        f"{len(masks)} masks; categories {', '.join(categories)}.",
+        f"Next: put {name} into `sets` under `data` in params.yaml, run `dvc repro`, then "
+        f"`git add data/{name}.dvc data/.gitignore params.yaml dvc.lock` and `git commit`.",
+    ]
+    others = sorted({path for path in files if is_image_name(path.name)} - masks - {record.path for record in records})
+    if others:
+        lines.insert(1, f"note: {len(others)} image files have no place in the layout, such as {others[0]}.")
+    return "\n".join(lines)

@@ -1,0 +1,123 @@
+"""Scoring the images of a manifest with a trained detector, and turning the maps into metrics in one pass."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harmoniad.data.images import load_mask
+from harmoniad.features.cache import FeatureCache
+from harmoniad.features.dataset import CachedFeatures
+from harmoniad.metrics import ImageMetrics, PixelMetrics
+from harmoniad.models.storage import TrainedModel
+from harmoniad.progress import Progress
+from harmoniad.scoring import ImageScore, resize_map
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH_SIZE = 16
+METRIC_NAMES = ("image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "aupro")
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One scored image.
+
+    Attributes:
+        position: Row of the manifest that it belongs to.
+        score: Raw image score.
+        pixel_map: Raw scores (R, R) at the encoder's resolution.
+    """
+
+    position: int
+    score: float
+    pixel_map: Tensor
+
+
+def score_images(
+    rows: "pd.DataFrame", model: TrainedModel, cache: FeatureCache, image_score: ImageScore, label: str
+) -> Iterator[Scored]:
+    """Score the images of some rows of a manifest from their cached features, in the order of the rows."""
+    features = CachedFeatures(cache, rows["sha256"].tolist(), rows["category"].tolist())
+    with Progress(label, len(features), "images") as progress:
+        for start in range(0, len(features), BATCH_SIZE):
+            indices = range(start, min(start + BATCH_SIZE, len(features)))
+            categories = [features.categories[index] for index in indices]
+            with torch.inference_mode():
+                token_maps = model.detector.anomaly_maps(features.batch(indices), categories)
+                maps = image_score.pixel_maps(token_maps, model.encoder.resolution)
+                scores = image_score(maps).tolist()
+            for index, score, pixel_map in zip(indices, scores, maps, strict=True):
+                yield Scored(index, score, pixel_map)
+            progress.advance(len(indices))
+
+
+class CategoryMetrics:
+    """The seven metrics of each category, fed image by image; memory does not grow with the number of images."""
+
+    def __init__(self, max_side: int) -> None:
+        self._max_side = max_side
+        self._images: dict[str, ImageMetrics] = {}
+        self._pixels: dict[str, PixelMetrics] = {}
+
+    def update(self, row: Mapping[str, Any], score: float, pixel_map: Tensor) -> None:
+        """Add a test image.
+
+        A defect image whose mask is missing or empty counts for the image metrics only: nobody knows which of its
+        pixels are defective.
+
+        Args:
+            row: Its row of the manifest.
+            score: Its image score.
+            pixel_map: (R, R).
+        """
+        category, path = row["category"], row["path"]
+        is_defect = row["label"] == "defect"
+        self._images.setdefault(category, ImageMetrics()).update(is_defect, score, path)
+        pixels = self._pixels.setdefault(category, PixelMetrics())
+        if is_defect and row["mask_area"] == 0:
+            return
+        height, width = shrunk_size(row["height"], row["width"], self._max_side)
+        mask = shrink_mask(load_mask(row["mask"]), height, width) if is_defect else np.zeros((height, width), bool)
+        pixels.update(mask, resize_map(pixel_map, height, width), path)
+
+    def compute(self) -> dict[str, Any]:
+        """The figures of each category and their mean, None where a figure is not defined."""
+        categories = {}
+        for name in sorted(self._images):
+            found = {**self._images[name].compute(), **self._pixels[name].compute()}
+            categories[name] = {metric: found[metric] for metric in METRIC_NAMES}
+        return {"mean": _mean(categories), "categories": categories}
+
+
+def shrunk_size(height: int, width: int, max_side: int) -> tuple[int, int]:
+    """The size whose longest side is at most `max_side`, in the same proportions."""
+    factor = min(1.0, max_side / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def shrink_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bring a mask (H, W) to a size that is not larger; a pixel that touches the defect is defective.
+
+    So a defect never vanishes, however small it is.
+    """
+    if mask.shape == (height, width):
+        return mask
+    small = np.zeros((height, width), bool)
+    rows, columns = np.nonzero(mask)
+    small[rows * height // mask.shape[0], columns * width // mask.shape[1]] = True
+    return small
+
+
+def _mean(categories: Mapping[str, Mapping[str, float | None]]) -> dict[str, float | None]:
+    """Mean over the categories for which a figure is defined."""
+    mean: dict[str, float | None] = {}
+    for metric in METRIC_NAMES:
+        values = [figures[metric] for figures in categories.values()]
+        defined = [value for value in values if value is not None]
+        mean[metric] = sum(defined) / len(defined) if defined else None
+    return mean

@@ -1,0 +1,85 @@
+"""A model at work: images in, scores, verdicts and anomaly maps out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from PIL import Image
+
+from harmoniad.errors import HarmoniadError
+from harmoniad.features.encoders import Encoder, choose_device, resize
+from harmoniad.files import read_json
+from harmoniad.models.storage import TrainedModel, load_model
+from harmoniad.scoring import Threshold, resize_map
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one image.
+
+    Attributes:
+        score: Raw image score.
+        threshold: What it is compared with.
+        is_anomalous: Whether the score is above the threshold.
+        anomaly_map: Raw score of each pixel, (H, W) float32, in the image's own size.
+    """
+
+    score: float
+    threshold: float
+    is_anomalous: bool
+    anomaly_map: np.ndarray
+
+
+class Inspector:
+    """A detector together with its encoder and its thresholds."""
+
+    def __init__(self, model: TrainedModel, threshold: Threshold, encoder: Encoder) -> None:
+        self.model, self.threshold, self.encoder = model, threshold, encoder
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto") -> Self:
+        """Load a folder that holds `model.json`, `detector.safetensors` and `threshold.json`.
+
+        Raises:
+            HarmoniadError: A file is missing or has been changed, or the encoder's weights are missing.
+        """
+        chosen = choose_device(device)
+        model = load_model(folder, chosen)
+        threshold = Threshold.from_dict(read_json(folder / "threshold.json"))
+        return cls(model, threshold, Encoder(model.encoder, chosen))
+
+    def predict(self, images: Sequence[np.ndarray], categories: Sequence[str | None] | None = None) -> list[Prediction]:
+        """Score images.
+
+        Args:
+            images: Arrays (H, W, 3) of uint8, RGB; sizes may differ.
+            categories: Category of each image where it is known; it chooses the threshold.
+
+        Raises:
+            HarmoniadError: An array has another shape or type.
+        """
+        if not len(images):
+            return []
+        for image in images:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise HarmoniadError(f"an image must be uint8 (H, W, 3), but one is {image.dtype} {image.shape}.")
+        names = list(categories or [None] * len(images))
+        resolution = self.model.encoder.resolution
+        layers = self.encoder([resize(Image.fromarray(image), resolution) for image in images])
+        layers = [layer.half() for layer in layers]  # as the cache stores them, so that both ways give one score
+        known = None if None in names else [str(name) for name in names]
+        with torch.inference_mode():
+            token_maps = self.model.detector.anomaly_maps([layer.float() for layer in layers], known)
+            maps = self.threshold.image_score.pixel_maps(token_maps, resolution)
+            scores = self.threshold.image_score(maps).tolist()
+        return [
+            self._prediction(score, anomaly_map, image, name)
+            for score, anomaly_map, image, name in zip(scores, maps, images, names, strict=True)
+        ]
+
+    def _prediction(self, score: float, anomaly_map: torch.Tensor, image: np.ndarray, name: str | None) -> Prediction:
+        threshold = self.threshold.of(name)
+        return Prediction(score, threshold, score > threshold, resize_map(anomaly_map, *image.shape[:2]))

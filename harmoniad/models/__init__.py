@@ -1,0 +1,1 @@
+"""Detectors: each sees features and gives anomaly maps."""

@@ -1,0 +1,73 @@
+"""A trained model on disk: `detector.safetensors` and `model.json`, never a pickle."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harmoniad.errors import HarmoniadError
+from harmoniad.features.encoders import EncoderSpec
+from harmoniad.files import read_json, replacing_folder, sha256_file, write_json
+from harmoniad.models.detector import Detector, detector_class
+
+MODEL_DIR = Path("results/train/model")
+FORMAT = 1
+_TENSORS, _DESCRIPTION = "detector.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A detector with all that is needed to use it and to say where it comes from."""
+
+    detector_name: str
+    detector: Detector
+    encoder: EncoderSpec
+    categories: list[str]
+    data_fingerprint: str
+    seed: int
+
+
+def save_model(folder: Path, model: TrainedModel) -> None:
+    """Write a model; an older one in `folder` is replaced only when the new one is whole."""
+    from safetensors.torch import save_file
+
+    with replacing_folder(folder) as temporary:
+        save_file(model.detector.tensors(), temporary / _TENSORS)
+        description = {
+            "format": FORMAT,
+            "detector": {"name": model.detector_name, "config": model.detector.config()},
+            "detector_sha256": sha256_file(temporary / _TENSORS),
+            "encoder": asdict(model.encoder),
+            "categories": model.categories,
+            "data_fingerprint": model.data_fingerprint,
+            "seed": model.seed,
+        }
+        write_json(temporary / _DESCRIPTION, description)
+
+
+def load_model(folder: Path, device: torch.device) -> TrainedModel:
+    """Read a model.
+
+    Raises:
+        HarmoniadError: The folder holds no model, or one of another format, or the tensors are not those that
+            `model.json` names.
+    """
+    from safetensors.torch import load_file
+
+    description: dict[str, Any] = read_json(folder / _DESCRIPTION)
+    if description.get("format") != FORMAT:
+        raise HarmoniadError(f"{folder}: a model of another version of harmoniad. Run `dvc repro train`.")
+    tensors_file = folder / _TENSORS
+    if not tensors_file.is_file() or sha256_file(tensors_file) != description["detector_sha256"]:
+        raise HarmoniadError(f"{tensors_file}: missing or changed since it was trained. Run `dvc repro train`.")
+    name = description["detector"]["name"]
+    detector = detector_class(name).restore(description["detector"]["config"], load_file(tensors_file))
+    return TrainedModel(
+        detector_name=name,
+        detector=detector.to(device),
+        encoder=EncoderSpec.from_dict(description["encoder"]),
+        categories=description["categories"],
+        data_fingerprint=description["data_fingerprint"],
+        seed=description["seed"],
+    )

@@ -1,0 +1,239 @@
+"""`params.yaml` as typed models: parsed once, and an unknown or wrong key names itself."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harmoniad.errors import HarmoniadError
+
+PARAMS_FILE = Path("params.yaml")
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(gt=0)]
+SetName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+Severity = Literal["error", "warning", "off"]
+
+
+class Section(BaseModel):
+    """A section of `params.yaml`; a key that it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Data(Section):
+    """Which data sets take part."""
+
+    sets: Annotated[list[SetName], Field(min_length=1)] = ["sample"]
+
+
+class Sample(Section):
+    """How many images of each category the sample factory makes, and their side in pixels."""
+
+    train: Positive = 60
+    good: Positive = 20
+    defect: Positive = 30
+    size: Annotated[int, Field(ge=64)] = 256
+
+
+class Prepare(Section):
+    """How images are split where the data set brings no split of its own."""
+
+    held_out: Fraction = 0.15
+    """Share of the good training images kept out of training, on which the threshold is set."""
+    folder_test: Fraction = 0.25
+    """Share of the good images that become test images in the `folder` layout, which has no test split."""
+
+
+class Severities(Section):
+    """The severity of each expectation."""
+
+    decodable: Severity = "error"
+    size: Severity = "error"
+    mode: Severity = "error"
+    min_train_images: Severity = "error"
+    only_good_in_train: Severity = "error"
+    duplicates: Severity = "error"
+    near_duplicates: Severity = "warning"
+    mask_missing: Severity = "warning"
+    mask_size: Severity = "error"
+    mask_empty: Severity = "warning"
+    mask_binary: Severity = "warning"
+    brightness: Severity = "warning"
+    sharpness: Severity = "warning"
+
+
+class Validate(Section):
+    """What a failed expectation does: `error` stops the pipeline, `warning` is reported, `off` is not checked."""
+
+    min_train_images: Positive = 10
+    min_side: Positive = 32
+    max_side: Positive = 16_384
+    modes: list[str] = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"]
+    near_duplicate_distance: Annotated[int, Field(ge=0, le=64)] = 2
+    """Bits in which the perceptual hashes (64 bits) of two images may differ to be called near-duplicates."""
+    drift_margin: Annotated[float, Field(ge=0)] = 0.5
+    """How far brightness and sharpness may leave the range of the previous version, as a share of that range."""
+    severity: Severities = Severities()
+
+
+class Encoder(Section):
+    """The frozen network whose intermediate layers are the features."""
+
+    name: Annotated[str, Field(pattern=r"^(timm|open_clip):.+$")] = "timm:tf_efficientnet_lite0"
+    weights: str = "embedded"
+    """`embedded` (the ImageNet weights that come with the install), a file, or a tag such as `openai`."""
+    resolution: Annotated[int, Field(ge=32, le=2048)] = 256
+    layers: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [2, 3]
+    """Which blocks (of a transformer) or stages (of a convolutional network) are tapped, counted from 0."""
+
+    @model_validator(mode="after")
+    def _layers_ascend(self) -> "Encoder":
+        if sorted(set(self.layers)) != self.layers:
+            raise ValueError("layers must ascend and not repeat")
+        return self
+
+
+class Encode(Section):
+    """How the encoder runs; none of it changes the features."""
+
+    batch_size: Positive = 16
+    workers: Annotated[int, Field(ge=0)] = 2
+    cache: str = ".harmoniad/features"
+
+
+class Patchcore(Section):
+    """PatchCore's memory bank (Roth et al., CVPR 2022)."""
+
+    coreset: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of the training patches that the memory bank keeps."""
+    max_patches: Positive = 50_000
+    """Training patches drawn at random, per bank, before the coreset is chosen: this bounds the memory."""
+    joint: bool = True
+    """One bank over all categories; otherwise a bank a category, which must be known when scoring."""
+    neighbours: Positive = 1
+
+
+class Harmoniad(Section):
+    """The design of the model; every line is an ablation switch."""
+
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 128
+    """Channels that the decoder works in."""
+    blocks: Positive = 4
+    heads: Positive = 4
+    grid: Annotated[int, Field(ge=0)] = 0
+    """Side of the token grid; 0 takes the finest of the tapped layers."""
+    groups: Positive = 2
+    """Into how many groups, from shallow to deep, the tapped layers are averaged."""
+    split: bool = True
+    """The frequency split; without it, neither path nor fusion exists and the decoder reads the features."""
+    gate_radius: Fraction = 0.25
+    gate_softness: Fraction = 0.05
+    fsam: bool = True
+    gscm: bool = True
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
+class Detector(Section):
+    """Which detector is trained, and its design."""
+
+    name: Literal["harmoniad", "patchcore"] = "harmoniad"
+    harmoniad: Harmoniad = Harmoniad()
+    patchcore: Patchcore = Patchcore()
+
+
+class Train(Section):
+    """Optimisation; used by detectors that are trained by gradient."""
+
+    steps: Positive = 300
+    batch_size: Positive = 8
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    final_learning_rate: Annotated[float, Field(gt=0)] = 2e-4
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    clip: Annotated[float, Field(gt=0)] = 0.1
+    hard_mining_share: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """Share of the best fitted points whose gradient is damped, reached at `hard_mining_steps`."""
+    hard_mining_steps: Positive = 1000
+    checkpoint_seconds: Annotated[float, Field(gt=0)] = 20
+
+
+class Evaluate(Section):
+    """How maps become scores, and what the line tolerates."""
+
+    false_positive_rate: Fraction = 0.05
+    """Share of good parts that may be flagged; sets the threshold on held-out good images."""
+    top_share: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """The image score is the mean of this share of the highest pixels."""
+    smoothing_kernel: Annotated[int, Field(ge=1)] = 5
+    """Side of the Gaussian that smooths a map at the encoder's resolution, in pixels, odd; 1 does not smooth."""
+    smoothing_sigma: Annotated[float, Field(gt=0)] = 4.0
+    max_side: Positive = 1024
+    """Pixel metrics are computed at the image's own size, shrunk to this longest side."""
+    heatmaps: Annotated[int, Field(ge=0)] = 8
+    """Heat maps written for each category."""
+
+    @model_validator(mode="after")
+    def _kernel_is_odd(self) -> "Evaluate":
+        if self.smoothing_kernel % 2 == 0:
+            raise ValueError("smoothing_kernel must be odd")
+        return self
+
+
+class Register(Section):
+    """Where the run is logged and what the gate tolerates."""
+
+    model_name: str = "harmoniad"
+    experiment: str = "harmoniad"
+    mean_tolerance: Annotated[float, Field(ge=0)] = 0.002
+    """The challenger's mean image AUROC may be lower than the champion's by this much."""
+    category_tolerance: Annotated[float, Field(ge=0)] = 0.02
+    """The same for each single category."""
+    heatmap_samples: Annotated[int, Field(ge=0)] = 12
+
+
+class Params(Section):
+    """All of `params.yaml`."""
+
+    data: Data = Data()
+    seed: int = 0
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    sample: Sample = Sample()
+    prepare: Prepare = Prepare()
+    validate_: Validate = Field(default_factory=Validate, alias="validate")
+    encoder: Encoder = Encoder()
+    encode: Encode = Encode()
+    detector: Detector = Detector()
+    train: Train = Train()
+    evaluate: Evaluate = Evaluate()
+    register_: Register = Field(default_factory=Register, alias="register")
+
+
+def load_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and check `params.yaml`.
+
+    Raises:
+        HarmoniadError: The file is missing, is not YAML, or a key is unknown or has a wrong value.
+    """
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise HarmoniadError(f"{path}: no such file. Run harmoniad in the project's folder.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise HarmoniadError(f"{path}: not valid YAML ({reason})") from error
+    if not isinstance(content, dict):
+        raise HarmoniadError(f"{path}: must hold sections such as `data:` and `encoder:`.")
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        raise HarmoniadError(f"{path}: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return f"unknown key `{key}`. Remove it or mend its name."
+    return f"`{key}`: {problem['msg']}, but it is {problem['input']!r}."

@@ -1,0 +1,70 @@
+"""The prepare stage: a data set's folders become a manifest, one row an image."""
+
+from collections import defaultdict
+
+from harmoniad.data.layouts import Record
+from harmoniad.data.manifest import fingerprint, write_manifest
+from harmoniad.data.measure import Row, measure_all
+from harmoniad.data.sets import DATA_DIR, layout_of
+from harmoniad.data.splits import share_by_hash
+from harmoniad.errors import HarmoniadError
+from harmoniad.params import Params
+
+# The two splits look at different digits of the hash: with the same ones, the held-out images would all be test images.
+_TEST_DIGITS, _HELD_OUT_DIGITS = slice(0, 8), slice(8, 16)
+
+
+def run(params: Params, data_set: str) -> str:
+    """Measure and split the images of one data set and write its manifest.
+
+    Raises:
+        HarmoniadError: The data set is missing, has no known layout or holds no image.
+    """
+    root = DATA_DIR / data_set
+    layout = layout_of(root)
+    records = list(layout.read(root))
+    if not records:
+        raise HarmoniadError(f"{root.as_posix()}: holds no images. Expected {layout.EXPECTED}.")
+    rows = [_row(record, data_set, row) for record, row in zip(records, measure_all(records, "prepare"), strict=True)]
+    _split(rows, params.prepare.folder_test, params.prepare.held_out)
+    manifest = write_manifest(rows, data_set)
+    count = manifest["split"].value_counts()
+    broken = int((manifest["problem"] != "").sum())
+    return (
+        f"prepare: {data_set}: {len(manifest)} images ({count.get('train', 0)} train, {count.get('held_out', 0)} held "
+        f"out, {count.get('test', 0)} test{f', {broken} broken' if broken else ''}), categories "
+        f"{', '.join(sorted(set(manifest['category'])))}, data {fingerprint(manifest)}"
+    )
+
+
+def _row(record: Record, data_set: str, measured: Row) -> Row:
+    return measured | {
+        "path": record.path.as_posix(),
+        "data_set": data_set,
+        "category": record.category,
+        "split": record.split,
+        "label": record.label,
+        "defect": record.defect,
+        "mask": record.mask.as_posix() if record.mask else "",
+    }
+
+
+def _split(rows: list[Row], folder_test: float, held_out: float) -> None:
+    """Decide `by_hash` rows, then take the held-out images out of the good training images of each category."""
+    _move(rows, "by_hash", "test", folder_test, _TEST_DIGITS)
+    for row in rows:
+        if row["split"] == "by_hash":
+            row["split"] = "train"
+    _move(rows, "train", "held_out", held_out, _HELD_OUT_DIGITS)
+
+
+def _move(rows: list[Row], source: str, target: str, share: float, digits: slice) -> None:
+    categories: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row["split"] == source and row["label"] == "good" and not row["problem"]:
+            categories[str(row["category"])].append(row)
+    for images in categories.values():
+        taken = share_by_hash((str(row["sha256"]) for row in images), share, digits)
+        for row in images:
+            if row["sha256"] in taken:
+                row["split"] = target

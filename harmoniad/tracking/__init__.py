@@ -1,0 +1,1 @@
+"""MLflow: logging, the model registry and the gate."""

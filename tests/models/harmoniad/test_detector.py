@@ -1,0 +1,106 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from harmoniad.errors import HarmoniadError
+from harmoniad.models.harmoniad import training
+from harmoniad.models.harmoniad.detector import HarmoniadDetector
+from harmoniad.params import Params
+from tests.models.features import PatternFeatures, with_anomaly
+
+CPU = torch.device("cpu")
+
+
+def params(**train: object) -> Params:
+    return Params.model_validate(
+        {
+            "detector": {"harmoniad": {"width": 16, "heads": 2, "blocks": 2}},
+            "train": {"steps": 12, "batch_size": 4, "warmup_steps": 3, "hard_mining_steps": 10, **train},
+        }
+    )
+
+
+def fitted(settings: Params, checkpoint: Path) -> HarmoniadDetector:
+    features = PatternFeatures(10)
+    detector = HarmoniadDetector.create(features.shapes, settings)
+    detector.fit(features, device=CPU, checkpoint=checkpoint)
+    return detector
+
+
+def test_it_learns_what_is_normal(tmp_path: Path) -> None:
+    settings = params(steps=150)
+    features = PatternFeatures(10)
+    detector = HarmoniadDetector.create(features.shapes, settings)
+    log = detector.fit(features, device=CPU, checkpoint=tmp_path / "c")
+    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+    fresh = PatternFeatures(4, seed=7).batch([0, 1])
+    normal, strange = detector.anomaly_maps(fresh), detector.anomaly_maps(with_anomaly(fresh))
+    assert normal.shape == (2, 8, 8)
+    assert strange[:, :2, :2].min() > 2 * normal.max()
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = (fitted(params(), tmp_path / "c").tensors() for _ in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    other = fitted(params().model_copy(update={"seed": 1}), tmp_path / "c").tensors()
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = params(checkpoint_seconds=1e-9)  # after each step
+    whole = fitted(settings, tmp_path / "whole").tensors()
+
+    steps = 0
+    real_step = training._step
+
+    def stop_at_the_seventh(*arguments: object) -> tuple[float, float]:
+        nonlocal steps
+        steps += 1
+        if steps == 7:
+            raise _Killed
+        return real_step(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(training, "_step", stop_at_the_seventh)
+    with pytest.raises(_Killed):
+        fitted(settings, tmp_path / "stopped")
+    resumed = fitted(settings, tmp_path / "stopped").tensors()
+    assert steps == 7 + 6  # six were kept
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_what_is_saved_is_restored(tmp_path: Path) -> None:
+    detector = fitted(params(), tmp_path / "c")
+    again = HarmoniadDetector.restore(detector.config(), detector.tensors())
+    batch = PatternFeatures(3, seed=5).batch([0, 1, 2])
+    assert torch.equal(detector.anomaly_maps(batch), again.anomaly_maps(batch))
+    assert again.config() == detector.config()
+
+
+def test_a_diverging_training_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(HarmoniadError, match=r"Lower train\.learning_rate"):
+        fitted(params(learning_rate=1e30, warmup_steps=0), tmp_path / "c")
+
+
+def test_the_learning_rate_warms_up_and_falls() -> None:
+    train = params(steps=101, warmup_steps=10, learning_rate=2e-3, final_learning_rate=2e-4).train
+    assert training.learning_rate(0, train) == pytest.approx(2e-4)
+    assert training.learning_rate(9, train) == pytest.approx(2e-3)
+    assert training.learning_rate(55, train) == pytest.approx((2e-3 + 2e-4) / 2, rel=1e-6)
+    assert training.learning_rate(100, train) == pytest.approx(2e-4)
+
+
+def test_every_image_is_seen_once_an_epoch() -> None:
+    order = training._Order(10, 4, seed=3)
+    epochs = [[order.batch(step) for step in (2 * epoch, 2 * epoch + 1)] for epoch in range(3)]
+    for first, second in epochs:
+        assert len(set(first + second)) == 8
+    assert epochs[0] != epochs[1]
+    assert training._Order(10, 4, seed=3).batch(3) == epochs[1][1]  # jumped into, as after a resume
+    assert len(training._Order(3, 8, seed=0).batch(5)) == 3  # fewer images than a batch
+    assert math.isfinite(training._seed_of_step(0, 5))

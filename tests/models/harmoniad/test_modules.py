@@ -1,0 +1,137 @@
+"""FSAM, GSCM, attention, the network and the loss."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from harmoniad.models.harmoniad.attention import Block, LinearAttention
+from harmoniad.models.harmoniad.fsam import FineStructureAttention
+from harmoniad.models.harmoniad.gscm import GlobalContext, position_code
+from harmoniad.models.harmoniad.loss import hard_mined_cosine, token_distance
+from harmoniad.models.harmoniad.network import HarmoniadNetwork, group_layers
+from harmoniad.params import Harmoniad
+
+SHAPES = ((12, 8, 8), (20, 4, 4))
+DESIGN = Harmoniad(width=16, heads=2, blocks=4)
+
+
+def features(*shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("module", [FineStructureAttention(16), GlobalContext(16, 2)])
+def test_a_path_starts_as_the_identity_and_can_learn(module: torch.nn.Module) -> None:
+    x = features(2, 16, 7, 9)
+    torch.testing.assert_close(module(x), x)
+    module(x).square().sum().backward()
+    assert module.scale.grad is not None
+    assert module.scale.grad.abs() > 0
+    with torch.no_grad():
+        module.scale.fill_(1.0)
+    module.zero_grad()
+    changed = module(x)
+    assert changed.shape == x.shape
+    assert (changed - x).abs().max() > 1e-3
+    changed.square().sum().backward()
+    assert all(parameter.grad is not None for parameter in module.parameters())
+
+
+def test_linear_attention_is_the_quadratic_formula() -> None:
+    torch.manual_seed(0)
+    attention = LinearAttention(8, heads=2)
+    x = features(2, 5, 8)
+    queries, keys, values = (part.view(2, 5, 2, 4).transpose(1, 2) for part in attention.qkv(x).split(8, dim=-1))
+    weights = (F.elu(queries) + 1) @ (F.elu(keys) + 1).transpose(-2, -1)
+    weights = weights / weights.sum(-1, keepdim=True)
+    expected = attention.out((weights @ values).transpose(1, 2).reshape(2, 5, 8))
+    torch.testing.assert_close(attention(x), expected)
+
+
+def test_attention_does_not_care_for_the_order_of_tokens() -> None:
+    torch.manual_seed(0)
+    block, x, order = Block(8, 2), features(1, 6, 8), torch.tensor([3, 1, 5, 0, 2, 4])
+    torch.testing.assert_close(block(x)[:, order], block(x[:, order]), atol=1e-5, rtol=1e-4)
+
+
+def test_every_place_has_its_own_code() -> None:
+    code = position_code(5, 7, 16, torch.device("cpu"))
+    assert code.shape == (35, 16)
+    assert torch.cdist(code, code).fill_diagonal_(1).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("layers", "groups", "expected"),
+    [(4, 2, [[0, 1], [2, 3]]), (3, 2, [[0, 1], [2]]), (1, 2, [[0]]), (2, 1, [[0, 1]]), (5, 3, [[0, 1], [2], [3, 4]])],
+)
+def test_layers_are_shared_out_in_order(layers: int, groups: int, expected: list[list[int]]) -> None:
+    assert group_layers(((8, 4, 4),) * layers, groups) == expected
+
+
+def test_targets_are_normalised_and_on_one_grid() -> None:
+    network = HarmoniadNetwork(SHAPES, DESIGN)
+    targets = network.targets([5 + 3 * features(2, *shape) for shape in SHAPES])
+    assert [tuple(target.shape) for target in targets] == [(2, 12, 8, 8), (2, 20, 8, 8)]
+    assert targets[0].mean(1).abs().max() < 1e-5
+    np.testing.assert_allclose(targets[0].std(1, correction=0).numpy(), 1, atol=1e-3)
+
+
+def test_layers_of_one_width_are_averaged_and_others_joined() -> None:
+    same = HarmoniadNetwork(((12, 4, 4),) * 4, DESIGN)
+    layers = [features(1, 12, 4, 4) * k for k in (1.0, -1.0, 1.0, 1.0)]
+    targets = same.targets(layers)
+    assert targets[0].abs().max() < 1e-5  # a layer and its negative
+    torch.testing.assert_close(targets[1], F.layer_norm(layers[0].movedim(1, -1), (12,)).movedim(-1, 1))
+    joined = HarmoniadNetwork(SHAPES, DESIGN.model_copy(update={"groups": 1}))
+    assert joined.targets([features(1, *shape) for shape in SHAPES])[0].shape == (1, 32, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "change", [{}, {"split": False}, {"fsam": False}, {"gscm": False}, {"groups": 1}, {"blocks": 1}, {"grid": 6}]
+)
+def test_predictions_have_the_shape_of_the_targets(change: dict[str, object]) -> None:
+    torch.manual_seed(0)
+    network = HarmoniadNetwork(SHAPES, DESIGN.model_copy(update=change))
+    targets = network.targets([features(3, *shape) for shape in SHAPES])
+    predictions, high_share = network(targets)
+    assert [prediction.shape for prediction in predictions] == [target.shape for target in targets]
+    assert (high_share == 0) == (change.get("split") is False)
+    hard_mined_cosine(targets, predictions, 0.5).backward()
+    missing = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    assert missing == []
+
+
+def test_switches_take_modules_away() -> None:
+    def count(**change: object) -> int:
+        return sum(p.numel() for p in HarmoniadNetwork(SHAPES, DESIGN.model_copy(update=change)).parameters())
+
+    full = count()
+    assert count(fsam=False) < full
+    assert count(gscm=False) < full
+    assert count(split=False) < count(fsam=False, gscm=False)
+
+
+def test_the_distance_of_hand_made_tokens() -> None:
+    target = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]).T.reshape(1, 2, 3, 1)
+    prediction = torch.tensor([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]).T.reshape(1, 2, 3, 1)
+    assert token_distance(target, prediction).flatten().tolist() == [0.0, 1.0, 2.0]
+
+
+def test_the_loss_damps_the_gradient_of_well_fitted_tokens_only() -> None:
+    target = features(1, 4, 1, 10)
+    start = target + torch.linspace(0.01, 2, 10).view(1, 1, 1, 10) * features(1, 4, 1, 10).flip(1)
+    gradients = []
+    for share in (0.0, 0.5):
+        prediction = start.clone().requires_grad_()
+        loss = hard_mined_cosine([target], [prediction * 1.0], share)
+        loss.backward()
+        gradients.append(prediction.grad)
+    ratio = (gradients[1] / gradients[0]).mean(1).flatten()  # type: ignore[operator]
+    order = token_distance(target, start).flatten().argsort()
+    torch.testing.assert_close(ratio[order[:5]], torch.full((5,), 0.1))
+    torch.testing.assert_close(ratio[order[5:]], torch.ones(5))
+
+
+def test_a_perfect_prediction_costs_nothing() -> None:
+    target = features(2, 4, 3, 3)
+    assert hard_mined_cosine([target], [target * 3], 0.9).item() == pytest.approx(0, abs=1e-6)
