@@ -1,17 +1,17 @@
 """From a measured model to the registry: the DVC stage `register`."""
 
-import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from prefect import flow
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from flows.stages import Limits, reproduce
 from harmoniad.files import read_json
+from harmoniad.tracking.store import tracking_uri, ui_command
 
 REGISTERED = Path("mlflow/store/registered.json")
-LOCAL_STORE = "sqlite:///mlflow/store/mlflow.db"
 
 
 @flow
@@ -28,11 +28,16 @@ def registration(limits: Limits | None = None) -> None:
 
 def _publish(registered: dict[str, Any]) -> None:
     row = {
-        "version": registered.get("version"),
-        "aliases": ", ".join(registered.get("aliases") or []),
-        "decision": registered.get("decision"),
-        "reasons": " ".join(registered.get("reasons") or []),
+        "model": registered["name"],
+        "version": registered["version"],
+        "aliases": ", ".join(registered["aliases"]),
+        "decision": registered["decision"],
+        "reasons": "; ".join(registered["reasons"]),
     }
-    create_table_artifact([row], key="registered-model", description="What the gate decided")
-    uri = os.environ.get("MLFLOW_TRACKING_URI", LOCAL_STORE)
-    create_link_artifact(uri, link_text=uri, key="mlflow", description="The tracking store")
+    create_table_artifact([row], key="registered-model", description="What was registered and what the gate decided")
+    uri = urlsplit(tracking_uri())
+    if uri.scheme.startswith("http"):
+        address = uri._replace(netloc=uri.netloc.rpartition("@")[2]).geturl()  # without a password
+        create_link_artifact(address, link_text="MLflow", key="mlflow")
+    else:
+        create_markdown_artifact(f"`{ui_command()}` opens the registry's pages.", key="mlflow")

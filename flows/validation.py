@@ -38,10 +38,8 @@ def validation(limits: Limits | None = None) -> None:
 
 def _publish() -> None:
     if REPORT.exists():
-        rows = [
-            {key: expectation.get(key) for key in ("name", "severity", "success", "count")}
-            for expectation in read_json(REPORT)["expectations"]
-        ]
+        columns = ("name", "meaning", "severity", "success", "unexpected")
+        rows = [{column: found[column] for column in columns} for found in read_json(REPORT)["expectations"]]
         create_table_artifact(rows, key="expectations", description="What was expected of the data, and what failed")
     if DATA_DOCS.exists():
         create_link_artifact(DATA_DOCS.resolve().as_uri(), link_text=DATA_DOCS.as_posix(), key="data-docs")

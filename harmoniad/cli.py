@@ -174,8 +174,7 @@ def retrain() -> None:
 def main() -> NoReturn:
     """Run the command; what the user can mend is told in one line, with exit code 1."""
     keep_quiet()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a name may not fit the terminal's encoding
+    _speak_any_alphabet()
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:
@@ -188,6 +187,11 @@ def main() -> NoReturn:
     except OSError as error:
         _fail(_os_reason(error), 1)
     sys.exit(0)
+
+
+def _speak_any_alphabet() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # a name may not fit the terminal's encoding
 
 
 def _fail(reason: str, code: int) -> NoReturn:

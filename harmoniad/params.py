@@ -112,7 +112,6 @@ class Patchcore(Section):
     """Training patches drawn at random, per bank, before the coreset is chosen: this bounds the memory."""
     joint: bool = True
     """One bank over all categories; otherwise a bank a category, which must be known when scoring."""
-    neighbours: Positive = 1
 
 
 class Harmoniad(Section):
@@ -133,6 +132,13 @@ class Harmoniad(Section):
     fsam: bool = True
     gscm: bool = True
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    norm: Literal["layer", "channel"] = "layer"
+    """What is normalised before the network: each token over its channels, as suits a transformer, or each channel
+    over the training images, as suits a convolutional network, whose magnitudes tell something."""
+    memory: bool = True
+    """Fuse the reconstruction with the distance to a memory of normal patches."""
+    memory_patches: Positive = 2_000
+    """Patches that the memory keeps, over all categories."""
 
 
 class Detector(Section):

@@ -70,7 +70,7 @@ class Threshold:
         joint: Over all categories; for an image whose category is not known.
         categories: For each category.
         held_out_images: How many good images each category's threshold rests on.
-        normal_level: Median pixel of the held-out maps; with `joint` it anchors the colour scale of heat maps.
+        normal_level: Median pixel of the held-out maps; with the threshold it anchors the colour scale of heat maps.
         image_score: How maps become scores.
     """
 

@@ -106,7 +106,7 @@ def overlap_area(overlap: Floats, false_positives: Floats, fpr_limit: float) -> 
         return None
     mean_overlap = np.append(0.0, overlap / overlap[-1])
     false_positive_rate = np.append(0.0, false_positives / false_positives[-1])
-    inside = np.searchsorted(false_positive_rate, fpr_limit, side="left")
+    inside = np.searchsorted(false_positive_rate, fpr_limit, side="right")
     at_limit = np.interp(fpr_limit, false_positive_rate[inside - 1 : inside + 1], mean_overlap[inside - 1 : inside + 1])
     area = np.trapezoid(np.append(mean_overlap[:inside], at_limit), np.append(false_positive_rate[:inside], fpr_limit))
     return float(area / fpr_limit)

@@ -34,11 +34,14 @@ outputs = {
     "evaluate": "results/evaluate/metrics.json",
     "register": "mlflow/store/registered.json",
 }
-expectation = {"name": "decodable", "severity": "error", "success": not Path("validate.error").exists(), "count": 0}
+expectation = {"name": "decodable", "meaning": "the image can be read", "severity": "error", "unexpected": 0}
+success = not Path("validate.error").exists()
 contents = {
-    "validate": {"expectations": [{**expectation, "paths": []}]},
+    "validate": {"expectations": [{**expectation, "success": success, "files": {}}]},
     "evaluate": {"mean": {"image_auroc": 0.98765}, "categories": {"gear": {"image_auroc": None}}},
-    "register": {"version": 3, "aliases": ["champion"], "decision": "promoted", "reasons": ["It", "wins."]},
+    "register": {
+        "name": "harmoniad", "version": 3, "aliases": ["champion"], "decision": "promoted", "reasons": ["it", "wins"]
+    },
 }
 output = Path(outputs.get(name, f"results/{'-'.join(sys.argv[1:])}/part"))
 output.parent.mkdir(parents=True, exist_ok=True)
@@ -211,7 +214,7 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         return False
 
     try:
-        _wait_for(answers, 120)
+        _wait_for(answers, 240)
         yield url
     finally:
         end_tree(server.pid)

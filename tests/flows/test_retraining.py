@@ -43,11 +43,13 @@ def test_stages_that_nothing_changed_for_are_skipped(toy: Any, server: str) -> N
     assert {run.name: run.state_name for run in runs} == {"encode": "Unchanged", "train": "Unchanged"}
 
 
-def test_registration_runs_although_nothing_changed(toy: Any, server: str) -> None:
+def test_registration_runs_although_nothing_changed(toy: Any, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (toy.folder / "results/evaluate").mkdir()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://somebody:secret@mlflow.example/plant")
     registration()
     registration()
     assert toy.calls() == ["register", "register"]
+    assert artifact("mlflow") == "[MLflow](https://mlflow.example/plant)"
 
 
 def test_a_grown_data_set_is_tracked_anew_and_sample_is_left_out(toy: Any, server: str) -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
@@ -23,6 +23,7 @@ def sklearn_f1_max(labels, scores):
     return max(2 * p * r / (p + r) for p, r in zip(precision, recall, strict=True) if p + r > 0)
 
 
+@settings(deadline=None)
 @given(ranked_labels())
 def test_equals_scikit_learn_with_ties(case):
     labels, scores = case
@@ -41,6 +42,7 @@ def test_equals_scikit_learn_on_skewed_scores(dtype):
     assert f1_max(labels, scores)[0] == pytest.approx(sklearn_f1_max(labels, scores), abs=1e-12)
 
 
+@settings(deadline=None)
 @given(ranked_labels(), st.sets(FLOATS, min_size=10, max_size=10))
 def test_a_rising_transform_changes_nothing_but_the_threshold(case, values):
     labels, ranks = case
@@ -52,6 +54,7 @@ def test_a_rising_transform_changes_nothing_but_the_threshold(case, values):
     assert f1_max(labels, scores) == (f1, transform[int(threshold)])
 
 
+@settings(deadline=None)
 @given(ranked_labels())
 def test_f1_max_is_reached_at_its_threshold(case):
     labels, scores = case

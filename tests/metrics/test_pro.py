@@ -2,7 +2,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -58,12 +58,14 @@ def small_maps(draw):
     return masks, ranks
 
 
+@settings(deadline=None)
 @given(small_maps(), st.sampled_from([0.05, 0.3, 1.0]))
 def test_equals_the_definition(case, limit):
     masks, maps = case
     assert aupro(masks, maps, limit) == pytest.approx(slow_aupro(masks, maps, limit), abs=1e-12)
 
 
+@settings(deadline=None)
 @given(small_maps(), st.sets(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=10, max_size=10))
 def test_a_rising_transform_changes_nothing(case, values):
     masks, ranks = case

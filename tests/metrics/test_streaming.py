@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmoniad.errors import HarmoniadError
@@ -149,6 +149,7 @@ def fed(pairs):
     return feed([mask for mask, _ in pairs], [anomaly_map for _, anomaly_map in pairs])
 
 
+@settings(deadline=None)
 @given(images(), images(), images())
 def test_merging_is_associative_and_equals_one_pass(first, second, third):
     whole = fed(first + second + third).compute()
@@ -164,6 +165,7 @@ def test_merging_is_associative_and_equals_one_pass(first, second, third):
     assert middle.compute() == pytest.approx(fed(second + third).compute(), abs=1e-12), "the other must stay as it is"
 
 
+@settings(deadline=None)
 @given(st.randoms(use_true_random=False), images())
 def test_the_order_of_updates_does_not_matter(random, pairs):
     shuffled = list(pairs)

@@ -84,8 +84,8 @@ def test_moved_project_finds_its_artifacts(project: Any, monkeypatch: pytest.Mon
     import mlflow
 
     register(project.params, project.train())
-    moved = project.root.with_name("moved & renamed 100%")
-    project.root.rename(moved)
+    old, moved = project.root, project.root.with_name("moved & renamed 100%")
+    project.root = old.rename(moved)
     monkeypatch.chdir(moved)
     assert not register(project.params, project.train()).is_new
     with store.connect() as client:
@@ -94,7 +94,6 @@ def test_moved_project_finds_its_artifacts(project: Any, monkeypatch: pytest.Mon
         report = Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="report.html"))
     assert "MLmodel" in files
     assert report.read_text() == "<p>report</p>"
-    old, project.root = project.root, moved
     assert register(project.params, project.train(weight=2, data="data-2")).version == 2
     assert not old.exists()
 

@@ -139,10 +139,10 @@ def scratch(surface: Surface, severity: float, rng: np.random.Generator) -> None
     taper = np.sin(np.pi * np.clip(along, 0.03, 0.97)) ** 0.6
     width = (1.6 + 3.6 * severity * rng.uniform(0.7, 1)) * surface.visibility * taper
     # The tool presses unevenly.
-    pressure = np.clip(1 + 0.35 * np.cumsum(rng.normal(0, 0.25, size=40)), 0.5, 1) * taper
+    pressure = np.clip(1 + 0.35 * np.cumsum(rng.normal(0, 0.25, size=40)), 0.65, 1) * taper
     groove = surface.brush(points, width, pressure)
     lip = surface.moved(surface.brush(points, 0.8 * width, pressure), -0.5 * width.max() - 0.5)
-    surface.paint(lip, 0.96, surface.effect(0.25, 0.80, severity))
+    surface.paint(lip, 0.96, surface.effect(0.30, 0.85, severity))
     surface.multiply(groove, 0.15, surface.effect(0.45, 0.95, severity))
 
 
@@ -151,7 +151,7 @@ def crack(surface: Surface, severity: float, rng: np.random.Generator) -> None:
     steps = int(11 + 31 * severity * rng.uniform(0.8, 1))
     start = surface.place(rng, 14)
     branches = [(start, _towards_middle(surface, start, rng), steps, (1.4 + 3.6 * severity) * surface.visibility)]
-    dark, bright = surface.effect(0.50, 0.92, severity), surface.effect(0.12, 0.35, severity)
+    dark, bright = surface.effect(0.50, 0.92, severity), surface.effect(0.20, 0.50, severity)
     while branches:
         point, heading, steps, width = branches.pop()
         points = [point]
@@ -181,7 +181,7 @@ def stain(surface: Surface, severity: float, rng: np.random.Generator) -> None:
 
 def hole(surface: Surface, severity: float, rng: np.random.Generator) -> None:
     """A pit: dark, darkest under the edge next to the lamp; the far edge is lit."""
-    radius = (2.5 + 14 * severity) * rng.uniform(0.9, 1.1) * surface.visibility**0.5
+    radius = (3.0 + 11.5 * severity) * rng.uniform(0.9, 1.1) * surface.visibility
     outline = _outline(surface.place(rng, radius + 2), radius * surface.unit, 0.16, rng)
     pit = surface.blob(outline, 0.35)
     depth = surface.effect(0.60, 0.95, severity)
@@ -223,7 +223,7 @@ def _droplet(surface: Surface, severity: float, rng: np.random.Generator) -> Non
     across = np.clip(across / (radius * surface.unit), -1, 1)
     shadow = np.clip(surface.soften(surface.moved(drop, -0.25 * radius), 0.15 * radius) - drop, 0, 1)
     surface.multiply(shadow, 0.3, 0.6 * strength)
-    surface.multiply(drop * (0.15 + 0.40 * np.clip(across + 0.2, 0, 1)), 0.25, strength)
+    surface.multiply(drop * (0.25 + 0.50 * np.clip(across + 0.2, 0, 1)), 0.25, strength)
     surface.paint(drop * np.clip(-across - 0.1, 0, 1), 1.0, 0.45 * strength)
     mirrored = centre + 0.45 * radius * surface.unit * np.array(surface.light)
     lamp = surface.blob(_outline(mirrored, 0.16 * radius * surface.unit, 0.1, rng), 0.2)

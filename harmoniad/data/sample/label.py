@@ -66,7 +66,7 @@ def label(rng: np.random.Generator, n: int, change: Change | None = None) -> Par
     colour = paper[..., None] * np.array([1.0, 0.992, rng.uniform(0.955, 0.975)], np.float32)
 
     # The blue and the black plate of the press do not meet exactly, and ink is not always equally thick.
-    blue_shift, black_shift = rng.normal(0, 0.5, size=(2, 2))
+    blue_shift, black_shift = rng.normal(0, 0.35, size=(2, 2))
     blue_ink, black_ink = rng.uniform(0.90, 0.99), rng.uniform(0.90, 0.99)
     mottle = mottle[left : left + n, top : top + n]
     lot = Element("text", 70, 45, 11, "LOT " + "".join(str(digit) for digit in rng.integers(10, size=5)))
@@ -87,7 +87,7 @@ def _elements(change: Change | None) -> Iterator[Element]:
     missing = change.kind == "missing_element"
     rank = np.clip(change.severity + rng.uniform(-0.1, 0.1), 0, 1) if missing else rng.uniform(0.1, 1)
     chosen = round(rank * (len(ELEMENTS) - 1))
-    distance = 3 + 15 * change.severity
+    distance = 6 + 20 * change.severity
     for i, element in enumerate(ELEMENTS):
         if i != chosen:
             yield element

@@ -13,15 +13,15 @@ from scipy import ndimage
 from harmoniad.data.sample.part import NOMINAL_SIZE, Part, as_cover, centred_grid, draw_light, rounded_box
 
 _GREYS = (0, 60, 110, 150, 190, 255)
-# For each material two scales from dark to light. Patches drift between them, as clay, stone and leaves do.
+# For each material two scales from dark to light; resin fills the gaps of the gravel, so its darks are not black. Patches drift between them, as clay, stone and leaves do.
 _SCALES = {
     "brick": (
         ((40, 20, 16), (104, 52, 40), (150, 78, 60), (172, 140, 120), (200, 188, 172), (240, 232, 220)),
         ((44, 24, 24), (96, 50, 46), (138, 76, 66), (168, 142, 126), (196, 188, 176), (238, 232, 224)),
     ),
     "gravel": (
-        ((16, 15, 17), (60, 58, 60), (112, 110, 112), (150, 149, 150), (190, 189, 188), (246, 245, 242)),
-        ((22, 18, 15), (72, 62, 53), (130, 114, 98), (168, 150, 130), (204, 190, 172), (250, 242, 230)),
+        ((58, 56, 57), (88, 86, 87), (120, 118, 119), (150, 149, 150), (182, 181, 180), (226, 225, 222)),
+        ((66, 58, 51), (100, 88, 77), (138, 122, 106), (168, 150, 130), (196, 182, 164), (232, 222, 208)),
     ),
     "grass": (
         ((10, 18, 8), (40, 64, 22), (80, 116, 44), (118, 152, 70), (164, 186, 112), (236, 240, 204)),
@@ -82,13 +82,13 @@ def brick(rng: np.random.Generator, n: int) -> Part:
 
 
 def grass(rng: np.random.Generator, n: int) -> Part:
-    """A turf mat that fills the frame and lies in any direction."""
-    return Part(_cut("grass", rng, n, field=280, max_angle=45), None, draw_light(rng))
+    """A turf mat that fills the frame and lies with the mower or against it."""
+    return Part(_cut("grass", rng, n, field=280, max_angle=15, zoom=0.02), None, draw_light(rng))
 
 
 def gravel(rng: np.random.Generator, n: int) -> Part:
     """A slab of bound gravel with sawn, rounded edges."""
-    colour = _cut("gravel", rng, n, field=300, max_angle=45, zoom=0.02)
+    colour = _cut("gravel", rng, n, field=300, max_angle=15, zoom=0.02)
     light = draw_light(rng)
     rows, columns, slope, cover = _slab(n)
     # The rounded edge is bright towards the lamp and dark away from it.

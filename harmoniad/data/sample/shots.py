@@ -17,8 +17,9 @@ from harmoniad.data.sample.part import NOMINAL_SIZE, Change, Part
 CHANGED, COVERED = 5 / 255, 0.5
 # Among real defects most are plain to see: this share of them is barely visible, the others are this severe or more.
 BARELY_VISIBLE, PLAIN = 1 / 8, 0.4
-# A defect smaller than this, in pixels of a 256 px image, or fainter than its category allows is drawn again, stronger.
-SMALLEST_DEFECT = 30
+# A defect smaller than this, in pixels of a 256 px image at visibility 1, or fainter than its category allows is drawn
+# again, stronger.
+SMALLEST_DEFECT = 40
 _TRIES = 14
 _DAMAGE = tuple(DEFECTS)
 _STRUCTURE = ("missing_element", "misplaced_element")
@@ -49,29 +50,29 @@ class Category:
 
 # Dried-out grass in yellow and brown, and oil; litter in the colours of plastic, and wire.
 _ON_GRASS = Palette(
-    stains=((2.2, 1.45, 1.6), (1.5, 0.85, 0.8), (0.28, 0.22, 0.30), (1.9, 1.9, 3.2)),
+    stains=((2.1, 1.4, 1.5), (1.4, 0.78, 0.75), (0.28, 0.22, 0.30), (1.9, 1.8, 3.0)),
     objects=((0.93, 0.93, 0.92), (0.12, 0.25, 0.75), (0.80, 0.12, 0.10), (0.62, 0.64, 0.68), (0.90, 0.55, 0.08)),
 )
 # Rust, oil and road paint.
 _ON_GRAVEL = Palette(
-    stains=((0.75, 0.33, 0.12), (0.22, 0.21, 0.22), (1.25, 0.95, 0.15), (0.25, 0.45, 0.95)),
+    stains=((0.75, 0.33, 0.12), (0.22, 0.21, 0.22), (1.25, 0.95, 0.15), (0.30, 0.52, 1.05)),
     objects=((0.97, 0.97, 0.96), (0.10, 0.25, 0.75), (0.80, 0.12, 0.10), (0.10, 0.50, 0.20), (0.95, 0.60, 0.05)),
 )
 
 CATALOGUE = {
-    "brick": Category(brick, 2, _DAMAGE, Fixture(), 1.0, 0.05),
-    "grass": Category(grass, 2, ("scratch", "stain", "hole", "contamination"), Fixture(unsteady=0.4), 1.5, 0.13, _ON_GRASS),
-    "gravel": Category(gravel, 2, _DAMAGE, Fixture("belt", angle=1.5, shift=2.0, height=5, unsteady=0.6), 1.4, 0.09, _ON_GRAVEL),
+    "brick": Category(brick, 2, _DAMAGE, Fixture(), 1.1, 0.05),
+    "grass": Category(grass, 2, ("scratch", "stain", "hole", "contamination"), Fixture(unsteady=0.4), 1.6, 0.13, _ON_GRASS),
+    "gravel": Category(gravel, 2, _DAMAGE, Fixture("belt", angle=1.5, shift=2.0, height=5, unsteady=0.6), 1.6, 0.10, _ON_GRAVEL),
     "label": Category(
         label,
         3,
         ("scratch", "stain", "hole", "contamination", *_STRUCTURE),
-        Fixture("cardboard", angle=1.2, shift=2.0, height=0.6),
-        0.85,
-        0.035,
+        Fixture("cardboard", angle=1.2, shift=2.0, height=0.6, unsteady=0.5),
+        1.0,
+        0.05,
     ),
     "machined_part": Category(
-        machined_part, 3, (*_DAMAGE, *_STRUCTURE), Fixture("belt", angle=1.2, shift=1.6, height=5), 0.95, 0.035
+        machined_part, 3, (*_DAMAGE, *_STRUCTURE), Fixture("belt", angle=1.2, shift=1.6, height=5), 0.65, 0.035
     ),
 }
 
@@ -150,7 +151,7 @@ def take(shot: Shot, seed: int, size: int) -> Picture:
             covered = locate(footprint, category.fixture, size, np.random.default_rng(camera_seed)) > COVERED
             change = np.abs(scene - clean_scene).max(axis=-1)
             defective = covered | (change > CHANGED)
-            big_enough = defective.sum() >= SMALLEST_DEFECT * (size / NOMINAL_SIZE) ** 2
+            big_enough = defective.sum() >= SMALLEST_DEFECT * (category.visibility * size / NOMINAL_SIZE) ** 2
             if big_enough and change[defective].mean() >= category.faintest:
                 break
             severity = min(severity + 0.1, 1)

@@ -1,6 +1,6 @@
 """The whole network: features in, predicted features out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import torch
@@ -42,6 +42,10 @@ class HarmoniadNetwork(nn.Module):
     def __init__(self, shapes: tuple[Shape, ...], design: Harmoniad) -> None:
         super().__init__()
         self.grid = design.grid or max(shape[1] for shape in shapes)
+        self.norm = design.norm
+        # Of the training features, for each channel of each layer; used by the channel norm.
+        self.means = nn.ParameterList(_constant(torch.zeros(shape[0])) for shape in shapes)
+        self.deviations = nn.ParameterList(_constant(torch.ones(shape[0])) for shape in shapes)
         self.members = group_layers(shapes, design.groups)
         self.channels = [_group_channels([shapes[index] for index in members]) for members in self.members]
         self.project = nn.ModuleList(nn.Conv2d(channels, design.width, 1) for channels in self.channels)
@@ -57,16 +61,29 @@ class HarmoniadNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(design.width, design.heads) for _ in range(design.blocks))
         self.heads = nn.ModuleList(nn.Linear(design.width, channels) for channels in self.channels)
 
+    @torch.no_grad()
+    def measure_channels(self, batches: Iterable[Sequence[Tensor]]) -> None:
+        """Learn mean and standard deviation of each channel of each layer, for the channel norm."""
+        count = 0
+        sums, squares = [torch.zeros_like(mean) for mean in self.means], [torch.zeros_like(mean) for mean in self.means]
+        for layers in batches:
+            count += len(layers[0])
+            for index, layer in enumerate(layers):
+                sums[index] += layer.mean((2, 3)).sum(0)
+                squares[index] += layer.square().mean((2, 3)).sum(0)
+        for index, (total, square) in enumerate(zip(sums, squares, strict=True)):
+            mean = total / count
+            self.means[index].copy_(mean)
+            self.deviations[index].copy_((square / count - mean.square()).clamp(min=1e-12).sqrt())
+
     def targets(self, layers: Sequence[Tensor]) -> list[Tensor]:
-        """Bring layers (B, D, h, w) to one grid, normalise each over its channels, and join them into groups.
+        """Normalise layers (B, D, h, w), bring them to one grid, and join them into groups.
 
         Returns:
             A tensor (B, D, grid, grid) for each group, from shallow to deep. Layers of one width are averaged, layers
             of different widths (of a convolutional network) stand side by side.
         """
-        normed = [
-            F.layer_norm(self._on_grid(layer).movedim(1, -1), layer.shape[1:2]).movedim(-1, 1) for layer in layers
-        ]
+        normed = [self._on_grid(layer) for layer in self._normalised(layers)]
         groups = []
         for members in self.members:
             group = [normed[index] for index in members]
@@ -101,6 +118,12 @@ class HarmoniadNetwork(nn.Module):
         ]
         return predictions, torch.stack(shares).sum() / max(len(shares) - 1, 1)
 
+    def _normalised(self, layers: Sequence[Tensor]) -> list[Tensor]:
+        if self.norm == "layer":
+            return [F.layer_norm(layer.movedim(1, -1), layer.shape[1:2]).movedim(-1, 1) for layer in layers]
+        scales = zip(layers, self.means, self.deviations, strict=True)
+        return [(layer - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1) for layer, mean, deviation in scales]
+
     def _on_grid(self, layer: Tensor) -> Tensor:
         size = (self.grid, self.grid)
         if layer.shape[-2:] == size:
@@ -122,6 +145,10 @@ def group_layers(shapes: tuple[Shape, ...], groups: int) -> list[list[int]]:
     groups = min(groups, len(shapes))
     bounds = [round(part * len(shapes) / groups) for part in range(groups + 1)]
     return [list(range(start, end)) for start, end in pairwise(bounds)]
+
+
+def _constant(values: Tensor) -> nn.Parameter:
+    return nn.Parameter(values, requires_grad=False)
 
 
 def _group_channels(shapes: list[Shape]) -> int:

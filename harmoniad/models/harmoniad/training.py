@@ -38,8 +38,9 @@ def train(
         HarmoniadError: The loss is not a number, or the disk is full.
     """
     network.to(device).train()
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=params.learning_rate, weight_decay=params.weight_decay, betas=(0.9, 0.999), eps=1e-10
+        learned, lr=params.learning_rate, weight_decay=params.weight_decay, betas=(0.9, 0.999), eps=1e-10
     )
     log = _resume(checkpoint, network, optimizer)
     order = _Order(len(features), params.batch_size, seed)

@@ -6,17 +6,14 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from harmoniad.errors import HarmoniadError
 from harmoniad.features.cache import Shape
 from harmoniad.models.detector import FeatureSet
-from harmoniad.models.patchcore.coreset import greedy_coreset
+from harmoniad.models.memory import build_bank, distance_to, patches_of
 from harmoniad.params import Params, Patchcore
-from harmoniad.progress import Progress
 
 JOINT = "all categories"
-PATCHES_AT_ONCE = 4096
 
 
 class PatchcoreDetector:
@@ -46,10 +43,15 @@ class PatchcoreDetector:
         for index, category in enumerate(features.categories):
             members.setdefault(JOINT if self._design.joint else category, []).append(index)
         for name, indices in sorted(members.items()):
-            generator = torch.Generator().manual_seed(self._seed)
-            patches = self._draw(features, indices, generator).to(device)
-            count = max(1, round(self._design.coreset * len(patches)))
-            self._banks[name] = patches[greedy_coreset(patches, count, generator).to(device)]
+            self._banks[name] = build_bank(
+                features,
+                indices,
+                self._grid,
+                max_patches=self._design.max_patches,
+                share=self._design.coreset,
+                seed=self._seed,
+                device=device,
+            )
         return []
 
     @torch.inference_mode()
@@ -60,10 +62,10 @@ class PatchcoreDetector:
             HarmoniadError: The banks are one a category, and a category is not given or has none.
         """
         device = next(iter(self._banks.values())).device
-        patches = self._patches([layer.to(device) for layer in layers])
+        patches = patches_of([layer.to(device) for layer in layers], self._grid)
         maps = []
         for image, category in zip(patches, categories or [JOINT] * len(patches), strict=True):
-            maps.append(_nearest(image, self._bank(category)).view(self._grid, self._grid))
+            maps.append(distance_to(self._bank(category), image).view(self._grid, self._grid))
         return torch.stack(maps)
 
     def to(self, device: torch.device) -> Self:
@@ -91,27 +93,3 @@ class PatchcoreDetector:
             known = ", ".join(sorted(self._banks))
             raise HarmoniadError(f"patchcore: no memory bank for category `{category}`. Known: {known}.")
         return self._banks[category]
-
-    def _draw(self, features: FeatureSet, indices: Sequence[int], generator: torch.Generator) -> Tensor:
-        """Draw as many patches from each image as fit into `max_patches`: (N, D)."""
-        drawn = []
-        each = max(1, min(self._grid**2, self._design.max_patches // len(indices)))
-        with Progress("patches", len(indices), "images") as progress:
-            for index in indices[: self._design.max_patches]:
-                patches = self._patches(features.batch([index]))[0]
-                chosen = torch.randperm(len(patches), generator=generator)[:each]
-                drawn.append(patches[chosen])
-                progress.advance()
-        return torch.cat(drawn)
-
-    def _patches(self, layers: Sequence[Tensor]) -> Tensor:
-        """Pool each layer over 3 x 3 neighbours, bring all to the finest grid, join: (B, h * w, D)."""
-        size = (self._grid, self._grid)
-        pooled = [F.avg_pool2d(layer.float(), 3, stride=1, padding=1) for layer in layers]
-        resized = [F.interpolate(layer, size=size, mode="bilinear", align_corners=False) for layer in pooled]
-        return torch.cat(resized, dim=1).flatten(2).transpose(1, 2)
-
-
-def _nearest(patches: Tensor, bank: Tensor) -> Tensor:
-    """Distance of each of (N, D) to its nearest row of (M, D): (N,)."""
-    return torch.cat([torch.cdist(part, bank).amin(1) for part in patches.split(PATCHES_AT_ONCE)])

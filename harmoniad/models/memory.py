@@ -1,0 +1,74 @@
+"""A memory of normal patches: how they are made from layers, drawn, thinned out and searched."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from harmoniad.models.coreset import greedy_coreset
+from harmoniad.models.detector import FeatureSet
+from harmoniad.progress import Progress
+
+PATCHES_AT_ONCE = 4096  # bounds the memory of a search
+
+
+def patches_of(layers: Sequence[Tensor], grid: int) -> Tensor:
+    """Pool each layer over 3 x 3 neighbours, bring all to one grid, join (PatchCore, Roth et al. 2022, section 3.1).
+
+    Args:
+        layers: (B, D, h, w) for each layer.
+        grid: Side of the common grid.
+
+    Returns:
+        (B, grid * grid, sum of D).
+    """
+    pooled = [F.avg_pool2d(layer.float(), 3, stride=1, padding=1) for layer in layers]
+    resized = [F.interpolate(layer, size=(grid, grid), mode="bilinear", align_corners=False) for layer in pooled]
+    return torch.cat(resized, dim=1).flatten(2).transpose(1, 2)
+
+
+def build_bank(
+    features: FeatureSet,
+    indices: Sequence[int],
+    grid: int,
+    *,
+    max_patches: int,
+    share: float,
+    seed: int,
+    device: torch.device,
+) -> Tensor:
+    """Draw patches from some images at random and keep a greedy coreset of them.
+
+    Memory: `max_patches` patches, whatever the number of images.
+
+    Args:
+        features: The training features.
+        indices: Which images to take.
+        grid: Side of the patch grid.
+        max_patches: How many patches are drawn at most.
+        share: How many of the drawn ones are kept, in (0, 1].
+        seed: Of the drawing and of the coreset.
+        device: Where the bank is built and kept.
+
+    Returns:
+        (M, D).
+    """
+    generator = torch.Generator().manual_seed(seed)
+    each = max(1, min(grid**2, max_patches // len(indices)))
+    drawn = []
+    with Progress("patches", min(len(indices), max_patches), "images") as progress:
+        for index in indices[:max_patches]:
+            patches = patches_of(features.batch([index]), grid)[0]
+            drawn.append(patches[torch.randperm(len(patches), generator=generator)[:each]])
+            progress.advance()
+    patches = torch.cat(drawn).to(device)
+    count = max(1, round(share * len(patches)))
+    return patches[greedy_coreset(patches, count, generator).to(device)]
+
+
+def distance_to(bank: Tensor, patches: Tensor) -> Tensor:
+    """Euclidean distance of each of (..., D) to its nearest row of (M, D): (...)."""
+    flat = patches.reshape(-1, patches.shape[-1])
+    nearest = [torch.cdist(part, bank).amin(1) for part in flat.split(PATCHES_AT_ONCE)]
+    return torch.cat(nearest).view(patches.shape[:-1])
