@@ -1,4 +1,4 @@
-"""The real pipeline on a tiny data set: `dvc repro`, again, with more images, killed, emptied, and as a Prefect flow."""
+"""The real pipeline on a tiny data set: `dvc repro`, again, with more images, killed, emptied, and as a flow."""
 
 import json
 import os

@@ -22,8 +22,8 @@ from harmoniad.metrics.summary import ScoreSummary
 class PixelMetrics:
     """Pixel AUROC, AP, F1-max and AUPRO in one pass and in constant memory.
 
-    Exact up to two million pixels; beyond, each metric is within 1e-4 of the exact one (`ScoreSummary` tells why). The
-    order of the images and merging change nothing but the last digits: up to two million pixels by rounding alone.
+    Exact below two million pixels; beyond, each metric is within 1e-4 of the exact one (`ScoreSummary` tells why), and
+    so it is for another order of the images or after merging. The same images in the same order give the same bytes.
     """
 
     def __init__(self, fpr_limit: float = 0.3) -> None:

@@ -12,7 +12,10 @@ from PIL import Image
 from scipy import ndimage
 
 from harmoniad.data.sample import CATEGORIES, factory, generate, materials
-from harmoniad.data.sample.shots import CATALOGUE, CHANGED, Shot, take
+from harmoniad.data.sample.label import ELEMENTS, _elements
+from harmoniad.data.sample.machined import FEATURES, _changed
+from harmoniad.data.sample.part import Change
+from harmoniad.data.sample.shots import BARELY_VISIBLE, CATALOGUE, CHANGED, PLAIN, Shot, severity_of, take
 from harmoniad.errors import HarmoniadError
 
 SIZE, TRAIN, GOOD, DEFECT = 64, 6, 2, 7
@@ -147,6 +150,49 @@ def test_defects_range_from_faint_to_obvious(category: str) -> None:
         change = np.abs(picture.scene - picture.clean_scene).max(axis=-1)
         strengths.append(change.sum())
     assert max(strengths) > 3 * min(strengths)
+
+
+def test_one_defect_in_eight_is_barely_visible_and_the_others_are_plain() -> None:
+    severities = np.array([severity_of(Shot("brick", "crack", index), seed=3) for index in range(800)])
+    faint = severities < BARELY_VISIBLE
+    assert faint.mean() == pytest.approx(1 / 8, abs=0.01)
+    assert severities[~faint].min() == pytest.approx(PLAIN, abs=0.01)
+    assert severities.min() >= 0 and 0.99 < severities.max() <= 1
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_plain_damage_covers_as_much_of_the_image_as_in_real_data_sets(category: str) -> None:
+    kinds = [kind for kind in CATALOGUE[category].kinds if kind in DAMAGE]
+    shots = [Shot(category, kind, index) for kind in kinds for index in range(5)]
+    shares = [mask.mean() / 255 for mask in (take(s, seed=3, size=128).mask for s in shots if _is_plain(s))]
+    assert 0.005 < np.median(shares) < 0.05
+    assert min(shares) > 0.001 and max(shares) < 0.2
+
+
+def _is_plain(shot: Shot) -> bool:
+    return severity_of(shot, seed=3) >= PLAIN
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_plainly_misplaced_feature_is_off_by_more_than_its_radius(seed: int) -> None:
+    changed = {f.name: f for f in _changed(FEATURES, Change("misplaced_element", PLAIN, seed))}
+    moved = [(f, changed[f.name]) for f in FEATURES if changed[f.name] != f]
+    assert len(changed) == len(FEATURES) and len(moved) == 1
+    before, after = moved[0]
+    assert np.hypot(after.x - before.x, after.y - before.y) > before.radius
+
+
+@pytest.mark.parametrize("kind", ["missing_element", "misplaced_element"])
+@pytest.mark.parametrize("seed", range(20))
+def test_a_plain_change_of_the_label_is_a_whole_element(kind: str, seed: int) -> None:
+    printed = list(_elements(Change(kind, PLAIN, seed)))
+    (gone,) = (element for element in ELEMENTS if element not in printed)
+    added = [element for element in printed if element not in ELEMENTS]
+    if kind == "missing_element":
+        assert not added
+    else:
+        assert np.hypot(added[0].x - gone.x, added[0].y - gone.y) > 10
+        assert added[0].shape == gone.shape and added[0].text == gone.text
 
 
 @pytest.mark.parametrize("category", CATEGORIES)

@@ -13,7 +13,8 @@ from scipy import ndimage
 from harmoniad.data.sample.part import NOMINAL_SIZE, Part, as_cover, centred_grid, draw_light, rounded_box
 
 _GREYS = (0, 60, 110, 150, 190, 255)
-# For each material two scales from dark to light; resin fills the gaps of the gravel, so its darks are not black. Patches drift between them, as clay, stone and leaves do.
+# For each material two scales from dark to light. Patches drift between them, as clay, stone and leaves do. Resin fills
+# the gaps of the gravel, so its darks are not black.
 _SCALES = {
     "brick": (
         ((40, 20, 16), (104, 52, 40), (150, 78, 60), (172, 140, 120), (200, 188, 172), (240, 232, 220)),
@@ -51,7 +52,9 @@ def _photograph(name: str) -> Image.Image:
     return Image.fromarray((first * (1 - drift) + second * drift).astype(np.uint8))
 
 
-def _cut(name: str, rng: np.random.Generator, n: int, *, field: float, max_angle: float, zoom: float = 0.05) -> np.ndarray:
+def _cut(
+    name: str, rng: np.random.Generator, n: int, *, field: float, max_angle: float, zoom: float = 0.05
+) -> np.ndarray:
     """Cut a square at a random place, angle and scale out of a photograph.
 
     Args:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from harmoniad.data.sample.camera import Fixture, locate, photograph, read_out
-from harmoniad.data.sample.defects import DEFECTS, Palette, Surface
+from harmoniad.data.sample.defects import DEFECTS
 from harmoniad.data.sample.label import label
 from harmoniad.data.sample.machined import machined_part
 from harmoniad.data.sample.materials import brick, grass, gravel
 from harmoniad.data.sample.part import NOMINAL_SIZE, Change, Part
+from harmoniad.data.sample.surface import Palette, Surface
 
 # The mask holds every pixel that the defect changes by more than this, in 0..1, and every pixel it mostly covers.
 CHANGED, COVERED = 5 / 255, 0.5
@@ -43,11 +44,16 @@ class Category:
     supersampling: int
     kinds: tuple[str, ...]
     fixture: Fixture
+    palette: Palette
     visibility: float
     faintest: float
-    palette: Palette = Palette()
 
 
+# Oil, rust, ink and soot; dust, fluff and swarf.
+_IN_THE_WORKS = Palette(
+    stains=((0.45, 0.36, 0.22), (0.55, 0.30, 0.14), (0.22, 0.26, 0.42), (0.25, 0.25, 0.25)),
+    objects=((0.10, 0.14, 0.45), (0.93, 0.92, 0.88), (0.55, 0.08, 0.10), (0.07, 0.07, 0.07), (0.42, 0.30, 0.18)),
+)
 # Dried-out grass in yellow and brown, and oil; litter in the colours of plastic, and wire.
 _ON_GRASS = Palette(
     stains=((2.1, 1.4, 1.5), (1.4, 0.78, 0.75), (0.28, 0.22, 0.30), (1.9, 1.8, 3.0)),
@@ -60,19 +66,42 @@ _ON_GRAVEL = Palette(
 )
 
 CATALOGUE = {
-    "brick": Category(brick, 2, _DAMAGE, Fixture(), 1.1, 0.05),
-    "grass": Category(grass, 2, ("scratch", "stain", "hole", "contamination"), Fixture(unsteady=0.4), 1.6, 0.13, _ON_GRASS),
-    "gravel": Category(gravel, 2, _DAMAGE, Fixture("belt", angle=1.5, shift=2.0, height=5, unsteady=0.6), 1.6, 0.10, _ON_GRAVEL),
+    "brick": Category(brick, 2, _DAMAGE, Fixture(), _IN_THE_WORKS, visibility=1.1, faintest=0.05),
+    "grass": Category(
+        grass,
+        2,
+        ("scratch", "stain", "hole", "contamination"),
+        Fixture(unsteady=0.4),
+        _ON_GRASS,
+        visibility=1.6,
+        faintest=0.13,
+    ),
+    "gravel": Category(
+        gravel,
+        2,
+        _DAMAGE,
+        Fixture("belt", angle=1.5, shift=2.0, height=5, unsteady=0.6),
+        _ON_GRAVEL,
+        visibility=1.6,
+        faintest=0.10,
+    ),
     "label": Category(
         label,
         3,
         ("scratch", "stain", "hole", "contamination", *_STRUCTURE),
         Fixture("cardboard", angle=1.2, shift=2.0, height=0.6, unsteady=0.5),
-        1.0,
-        0.05,
+        _IN_THE_WORKS,
+        visibility=1.0,
+        faintest=0.05,
     ),
     "machined_part": Category(
-        machined_part, 3, (*_DAMAGE, *_STRUCTURE), Fixture("belt", angle=1.2, shift=1.6, height=5), 0.65, 0.035
+        machined_part,
+        3,
+        (*_DAMAGE, *_STRUCTURE),
+        Fixture("belt", angle=1.2, shift=1.6, height=5),
+        _IN_THE_WORKS,
+        visibility=0.75,
+        faintest=0.035,
     ),
 }
 
@@ -119,12 +148,24 @@ class Picture:
     clean_scene: np.ndarray
 
 
+def severity_of(shot: Shot, seed: int) -> float:
+    """How severe the defect of a shot is, 0..1: under `BARELY_VISIBLE` for that share of a group, else from `PLAIN`."""
+    first = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=_keys(shot))).random()
+    # Steps of the golden ratio spread a group evenly, however many there are.
+    rank = float(first + shot.index * 0.6180339887) % 1
+    if rank < BARELY_VISIBLE:
+        return rank
+    return PLAIN + (1 - PLAIN) * (rank - BARELY_VISIBLE) / (1 - BARELY_VISIBLE)
+
+
+def _keys(shot: Shot) -> tuple[int, int]:
+    return zlib.crc32(shot.category.encode()), zlib.crc32(shot.group.encode())
+
+
 def take(shot: Shot, seed: int, size: int) -> Picture:
     """Draw one product, with the defect that its group asks for, and photograph it."""
     category = CATALOGUE[shot.category]
-    keys = zlib.crc32(shot.category.encode()), zlib.crc32(shot.group.encode())
-    of_group = np.random.SeedSequence(seed, spawn_key=keys)
-    of_shot = np.random.SeedSequence(seed, spawn_key=(*keys, shot.index))
+    of_shot = np.random.SeedSequence(seed, spawn_key=(*_keys(shot), shot.index))
     part_seed, camera_seed, noise_seed, defect_seed = of_shot.spawn(4)
 
     def render(*change: Change) -> Part:
@@ -137,9 +178,7 @@ def take(shot: Shot, seed: int, size: int) -> Picture:
     clean_scene = scene = see(part)
     mask = None
     if shot.has_defect:
-        # Steps of the golden ratio spread the severities of a group evenly, however many there are.
-        rank = (np.random.default_rng(of_group).random() + shot.index * 0.6180339887) % 1
-        severity = rank if rank < BARELY_VISIBLE else PLAIN + (1 - PLAIN) * (rank - BARELY_VISIBLE) / (1 - BARELY_VISIBLE)
+        severity = severity_of(shot, seed)
         rng = np.random.default_rng(defect_seed)
         for _ in range(_TRIES):
             if shot.group in DEFECTS:

@@ -13,10 +13,11 @@ from tests.models.features import PatternFeatures, with_anomaly
 CPU = torch.device("cpu")
 
 
-def params(**train: object) -> Params:
+def params(design: dict[str, object] | None = None, **train: object) -> Params:
+    design = design or {}
     return Params.model_validate(
         {
-            "detector": {"harmoniad": {"width": 16, "heads": 2, "blocks": 2}},
+            "detector": {"harmoniad": {"width": 16, "heads": 2, "blocks": 2, "memory_patches": 30, **design}},
             "train": {"steps": 12, "batch_size": 4, "warmup_steps": 3, "hard_mining_steps": 10, **train},
         }
     )
@@ -29,16 +30,28 @@ def fitted(settings: Params, checkpoint: Path) -> HarmoniadDetector:
     return detector
 
 
-def test_it_learns_what_is_normal(tmp_path: Path) -> None:
-    settings = params(steps=150)
+@pytest.mark.parametrize("design", [{"memory": False}, {"memory": True}, {"memory": False, "norm": "channel"}])
+def test_it_learns_what_is_normal(tmp_path: Path, design: dict[str, object]) -> None:
+    settings = params(design, steps=150)
     features = PatternFeatures(10)
     detector = HarmoniadDetector.create(features.shapes, settings)
     log = detector.fit(features, device=CPU, checkpoint=tmp_path / "c")
-    assert log[-1]["loss"] < 0.5 * log[0]["loss"]
+    assert log[-1]["loss"] < 0.7 * log[0]["loss"]
     fresh = PatternFeatures(4, seed=7).batch([0, 1])
     normal, strange = detector.anomaly_maps(fresh), detector.anomaly_maps(with_anomaly(fresh))
     assert normal.shape == (2, 8, 8)
-    assert strange[:, :2, :2].min() > 2 * normal.max()
+    assert abs(normal.mean()) < 2  # in standard deviations of normal images
+    assert strange[:, :2, :2].mean() > normal.mean() + 1
+
+
+def test_the_memory_is_fused_with_the_reconstruction(tmp_path: Path) -> None:
+    detector = fitted(params(), tmp_path / "c")
+    layers = PatternFeatures(4, seed=7).batch([0, 1])
+    scale = detector.tensors()["memory.scale"]
+    reconstruction, memory = detector._raw_maps(layers)
+    expected = ((reconstruction - scale[0, 0]) / scale[0, 1] + (memory - scale[1, 0]) / scale[1, 1]) / 2
+    torch.testing.assert_close(detector.anomaly_maps(layers), expected)
+    assert detector.tensors()["memory.bank"].shape == (30, 32)
 
 
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:

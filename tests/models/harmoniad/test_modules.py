@@ -76,6 +76,19 @@ def test_targets_are_normalised_and_on_one_grid() -> None:
     np.testing.assert_allclose(targets[0].std(1, correction=0).numpy(), 1, atol=1e-3)
 
 
+def test_the_channel_norm_knows_the_training_images() -> None:
+    network = HarmoniadNetwork(SHAPES, DESIGN.model_copy(update={"norm": "channel"}))
+    scale = torch.linspace(1, 9, 12).view(12, 1, 1)
+    batches = [[scale * features(4, *SHAPES[0]) + scale, features(4, *SHAPES[1])] for _ in range(2)]
+    network.measure_channels(batches)
+    layer = batches[0][0]
+    torch.testing.assert_close(network.means[0].data, layer.mean((0, 2, 3)))
+    torch.testing.assert_close(network.deviations[0].data, layer.std((0, 2, 3), correction=0))
+    target = network.targets(batches[0])[0]
+    assert target.mean((0, 2, 3)).abs().max() < 1e-4
+    assert all(not p.requires_grad for p in (*network.means, *network.deviations))
+
+
 def test_layers_of_one_width_are_averaged_and_others_joined() -> None:
     same = HarmoniadNetwork(((12, 4, 4),) * 4, DESIGN)
     layers = [features(1, 12, 4, 4) * k for k in (1.0, -1.0, 1.0, 1.0)]
@@ -97,7 +110,8 @@ def test_predictions_have_the_shape_of_the_targets(change: dict[str, object]) ->
     assert [prediction.shape for prediction in predictions] == [target.shape for target in targets]
     assert (high_share == 0) == (change.get("split") is False)
     hard_mined_cosine(targets, predictions, 0.5).backward()
-    missing = [name for name, parameter in network.named_parameters() if parameter.grad is None]
+    learned = [(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]
+    missing = [name for name, parameter in learned if parameter.grad is None]
     assert missing == []
 
 
