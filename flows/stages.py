@@ -75,13 +75,13 @@ def run_stage(stage: StageName, command: list[str], minutes: float) -> State | N
             " Raise it in `limits` of the flow's parameters (prefect.yaml)."
         ) from error
     if code != 0:
-        raise _failure(stage, command, code, lines)
+        raise failure(stage, command, code, lines)
     if _UP_TO_DATE in lines:
         return Completed(name="Unchanged", message="nothing to run")
     return None
 
 
-def _failure(stage: StageName, command: list[str], code: int, lines: list[str]) -> Exception:
+def failure(stage: StageName, command: list[str], code: int, lines: list[str]) -> Exception:
     """Tell what is final (the stage or DVC say what is wrong) from a crash, which may not happen again."""
     said = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if said:

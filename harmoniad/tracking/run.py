@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Metric
     from mlflow.models import ModelSignature
 
-LONGEST_PARAM = 500  # what the oldest MLflow 3 servers take
-LONGEST_KEY = 250
+LONGEST_PARAM, LONGEST_KEY = 6000, 250  # MLflow's own limits
 _PACKAGES = ["mlflow", "numpy", "torch", "torchvision", "timm", "open_clip_torch", "safetensors", "pillow", "pydantic"]
 
 

@@ -189,22 +189,15 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
-    command = [
-        sys.executable,
-        "-m",
-        "prefect",
-        "server",
-        "start",
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        "--no-ui",
-    ]
+    arguments = f"server start --host 127.0.0.1 --port {port} --no-ui".split()
     log = home / "server.log"
     with log.open("w") as output:
         server = subprocess.Popen(
-            command, cwd=home, stdout=output, stderr=output, env={**os.environ, "PREFECT_HOME": str(home)}
+            [sys.executable, "-m", "prefect", *arguments],
+            cwd=home,
+            env={**os.environ, "PREFECT_HOME": str(home)},
+            stdout=output,
+            stderr=output,
         )
 
     def answers() -> bool:

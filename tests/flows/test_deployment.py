@@ -18,6 +18,8 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
 
+pytestmark = pytest.mark.xdist_group("prefect")  # one server for all
+
 REPOSITORY = Path(__file__).parents[2]
 
 

@@ -3,7 +3,7 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,10 +16,13 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.registration import registration
 from flows.retraining import alone, retrain, retraining
-from flows.stages import StageCrashedError, run_stage
+from flows.stages import StageCrashedError, failure, run_stage
 from flows.training import training
 from flows.validation import validation
 from harmoniad.errors import HarmoniadError
+
+
+pytestmark = pytest.mark.xdist_group("prefect")  # one server for all
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +85,20 @@ def test_bad_input_is_told_and_not_tried_again(toy: Any, server: str) -> None:
     assert str(error.value) == "data/mine: wrong input for validate"
     assert toy.calls() == ["sample", "prepare", "prepare", "validate"]
     assert not json.loads(artifact("expectations"))[0]["success"]  # the table shows what failed
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ([], "the stage `train` crashed: `dvc repro train` exited with -9"),
+        (["step 3"], "the stage `train` crashed: step 3 | `dvc repro train` exited with -9"),
+        (["ERROR: Unable to acquire lock."], "the stage `train` crashed: Unable to acquire lock."),
+    ],
+)
+def test_a_kill_and_a_busy_repository_are_worth_another_try(lines: list[str], message: str) -> None:
+    error = failure("train", ["dvc", "repro", "train"], -9, lines)
+    assert isinstance(error, StageCrashedError)
+    assert str(error) == message
 
 
 def test_what_dvc_says_is_told_and_not_tried_again(toy: Any, server: str) -> None:
@@ -150,29 +167,50 @@ def test_a_server_that_does_not_answer_is_told(toy: Any) -> None:
     assert toy.calls() == []
 
 
-def test_without_a_server_a_temporary_one_is_used_and_no_traceback_is_shown(toy: Any) -> None:
-    toy.trouble("sample", "error")
-    script = """
-        from flows.retraining import retrain
-        from harmoniad.errors import HarmoniadError
+RETRAIN_TWICE = """
+from pathlib import Path
+from flows.retraining import retrain
+from harmoniad.errors import HarmoniadError
 
-        try:
-            retrain()
-        except HarmoniadError as error:
-            print(f"error: {error}")
-    """
+try:
+    retrain()
+except HarmoniadError as error:
+    print(f"error: {error}")
+Path("sample.error").rename("sample.slow")
+try:
+    retrain()
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups to interrupt")
+def test_without_a_server_a_temporary_one_is_used(toy: Any, wait_for: Callable[..., Any]) -> None:
+    toy.trouble("sample", "error")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)],
-        env={**environment, "PYTHONIOENCODING": "utf-8"},
-        check=True,
-        capture_output=True,
-        encoding="utf-8",
-    )
-    assert done.stdout == "error: data/mine: wrong input for sample\n"
-    assert "Starting temporary server" in done.stderr
-    assert "Task run 'sample' - this is sample ü" in done.stderr
-    assert "Finished in state Failed" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Warning" not in done.stderr
+    with (toy.folder / "log.txt").open("w") as log:
+        flow = subprocess.Popen(
+            [sys.executable, "-c", RETRAIN_TWICE],
+            env={**environment, "PYTHONIOENCODING": "utf-8"},
+            stdout=subprocess.PIPE,
+            stderr=log,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+    try:
+        wait_for(toy.pids, 200)
+        shown = (toy.folder / "log.txt").read_text(encoding="utf-8")
+        start = time.monotonic()
+        os.killpg(flow.pid, signal.SIGINT)  # as Ctrl-C in a terminal does, to all its processes
+        output, _ = flow.communicate(timeout=200)
+    finally:
+        flow.kill()
+    assert output == "error: data/mine: wrong input for sample\ninterrupted\n"
+    assert time.monotonic() - start < 60  # the temporary server has outlived the flow; without it, it takes minutes
+    assert not toy.alive()
+    assert "Starting temporary server" in shown
+    assert "Task run 'sample' - this is sample ü" in shown
+    assert "Finished in state Failed" in shown
+    assert "Traceback" not in shown
+    assert "Warning" not in shown
     assert (toy.folder / ".harmoniad/prefect/prefect.db").exists()
