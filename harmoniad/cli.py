@@ -77,12 +77,14 @@ def sample() -> None:
 
 
 @cli.command()
-@click.argument("data_set")
-def prepare(data_set: str) -> None:
-    """Stage: write the manifest of DATA_SET."""
+@click.argument("data_set", required=False)
+def prepare(data_set: str | None) -> None:
+    """Stage: write the manifest of DATA_SET, or of all that take part."""
     from harmoniad.stages import prepare as stage
 
-    click.echo(stage.run(_params(), data_set))
+    params = _params()
+    for name in [data_set] if data_set else params.data.sets:
+        click.echo(stage.run(params, name))
 
 
 @cli.command()

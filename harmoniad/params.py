@@ -70,9 +70,9 @@ class Validate(Section):
     min_train_images: Positive = 10
     min_side: Positive = 32
     max_side: Positive = 16_384
-    modes: list[str] = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F"]
-    near_duplicate_distance: Annotated[int, Field(ge=0, le=64)] = 2
-    """Bits in which the perceptual hashes (64 bits) of two images may differ to be called near-duplicates."""
+    modes: list[str] = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I;16B", "I", "F"]
+    near_duplicate_distance: Annotated[int, Field(ge=0, le=256)] = 6
+    """Bits in which the perceptual hashes (256 bits) of two images may differ to be called near-duplicates."""
     drift_margin: Annotated[float, Field(ge=0)] = 0.5
     """How far brightness and sharpness may leave the range of the previous version, as a share of that range."""
     severity: Severities = Severities()

@@ -49,8 +49,7 @@ def make_project() -> Callable[[Path, str], Path]:
             shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
             shutil.copy(REPOSITORY / name, folder / name)
-        (folder / ".dvc").mkdir()
-        shutil.copy(REPOSITORY / ".dvc" / "config", folder / ".dvc" / "config")
+        shutil.copytree(REPOSITORY / ".dvc", folder / ".dvc", ignore=shutil.ignore_patterns("tmp", "cache", "*.local"))
         (folder / "params.yaml").write_text(params, encoding="utf-8")
         git(folder, "init", "--quiet")
         git(folder, "add", "--all")

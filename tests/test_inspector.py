@@ -10,7 +10,7 @@ from harmoniad.errors import HarmoniadError
 from harmoniad.features.dataset import CachedFeatures
 from harmoniad.features.encode import ensure_features
 from harmoniad.features.encoders import EncoderSpec
-from harmoniad.files import sha256_file, write_json
+from harmoniad.files import read_json, sha256_file, write_json
 from harmoniad.inspector import Inspector
 from harmoniad.models.detector import detector_class
 from harmoniad.models.storage import TrainedModel, save_model
@@ -92,6 +92,19 @@ def test_a_known_category_chooses_the_threshold(model_folder: Path) -> None:
 def test_other_arrays_are_refused(model_folder: Path, image: np.ndarray) -> None:
     with pytest.raises(HarmoniadError, match="must be uint8"):
         Inspector.load(model_folder / "model", "cpu").predict([image])
+
+
+def test_a_model_of_another_version_is_told(model_folder: Path, tmp_path: Path) -> None:
+    for file in (model_folder / "model").iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    content = read_json(tmp_path / "model.json")
+    content["detector"]["config"]["design"]["gone"] = 1
+    write_json(tmp_path / "model.json", content)
+    with pytest.raises(HarmoniadError, match="another version of harmoniad"):
+        Inspector.load(tmp_path, "cpu")
+    write_json(tmp_path / "model.json", {**content, "format": 0})
+    with pytest.raises(HarmoniadError, match="another version of harmoniad"):
+        Inspector.load(tmp_path, "cpu")
 
 
 def test_a_changed_model_is_refused(model_folder: Path, tmp_path: Path) -> None:

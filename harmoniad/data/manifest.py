@@ -29,7 +29,7 @@ COLUMNS = {
     "mode": "str",  # as Pillow names it
     "brightness": "float64",  # mean grey value, 0 to 255
     "sharpness": "float64",  # variance of the Laplacian of the grey image
-    "phash": "str",  # perceptual hash, 64 bits in hexadecimal
+    "phash": "str",  # perceptual hash, 256 bits in hexadecimal
     "mask_width": "int64",
     "mask_height": "int64",
     "mask_area": "int64",  # pixels that are not zero

@@ -130,13 +130,14 @@ def sharpness(grey: Image.Image) -> float:
 
 
 def perceptual_hash(grey: Image.Image) -> str:
-    """The 64-bit perceptual hash: which of the 8×8 lowest frequencies of the 32×32 thumbnail exceed their median.
+    """The 256-bit perceptual hash: which of the 16×16 lowest frequencies of the 64×64 thumbnail exceed their median.
 
-    The discrete cosine transform is rounded, so that a uniform image does not hash its rounding errors.
+    The usual 64 bits cannot tell apart parts that always lie in the same place in a fixture. The discrete cosine
+    transform is rounded, so that a uniform image does not hash its rounding errors.
     """
     import numpy as np
     from scipy.fft import dctn
 
-    thumbnail = np.asarray(grey.resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float64)
-    low = dctn(thumbnail)[:8, :8].round(3)
+    thumbnail = np.asarray(grey.resize((64, 64), Image.Resampling.LANCZOS), dtype=np.float64)
+    low = dctn(thumbnail)[:16, :16].round(3)
     return np.packbits(low > np.median(low)).tobytes().hex()

@@ -7,7 +7,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-BLOCK = 256  # test images compared at once: the memory needed is 9 bytes × BLOCK × training images
+BLOCK = 256  # test images compared at once: the memory needed is 40 bytes × BLOCK × training images
+
+HASH_BITS = 256
 
 COLUMNS = ["path", "nearest", "distance"]
 
@@ -20,7 +22,7 @@ def near_duplicates(manifest: "pd.DataFrame", distance: int) -> "pd.DataFrame":
 
     Args:
         manifest: See `harmoniad.data.manifest`.
-        distance: How many of the 64 bits may differ.
+        distance: How many of the 256 bits may differ.
 
     Returns:
         One row a test image that has one: `path`, `nearest` (the path of the nearest training image, the first by name
@@ -39,8 +41,8 @@ def near_duplicates(manifest: "pd.DataFrame", distance: int) -> "pd.DataFrame":
     found = []
     for start in range(0, len(test), BLOCK):
         block = slice(start, start + BLOCK)
-        bits = np.bitwise_count(test_bits[block, None] ^ train_bits)
-        bits[test_files[block, None] == train_files] = 255
+        bits = np.bitwise_count(test_bits[block, None] ^ train_bits).sum(axis=2, dtype=np.int64)
+        bits[test_files[block, None] == train_files] = HASH_BITS + 1
         nearest = bits.argmin(axis=1)
         for row in np.flatnonzero(bits.min(axis=1) <= distance):
             other = nearest[row]
@@ -49,9 +51,10 @@ def near_duplicates(manifest: "pd.DataFrame", distance: int) -> "pd.DataFrame":
 
 
 def _bits(table: "pd.DataFrame") -> "NDArray[np.uint64]":
+    """The hashes as (N, 4): four words of 64 bits each."""
     import numpy as np
 
-    return np.array([int(value, 16) for value in table["phash"]], dtype=np.uint64)
+    return np.array([np.frombuffer(bytes.fromhex(value), dtype=np.uint64) for value in table["phash"]])
 
 
 def _files(test: "pd.DataFrame", train: "pd.DataFrame") -> "tuple[NDArray[np.int64], NDArray[np.int64]]":

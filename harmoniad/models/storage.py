@@ -62,7 +62,10 @@ def load_model(folder: Path, device: torch.device) -> TrainedModel:
     if not tensors_file.is_file() or sha256_file(tensors_file) != description["detector_sha256"]:
         raise HarmoniadError(f"{tensors_file}: missing or changed since it was trained. Run `dvc repro train`.")
     name = description["detector"]["name"]
-    detector = detector_class(name).restore(description["detector"]["config"], load_file(tensors_file))
+    try:
+        detector = detector_class(name).restore(description["detector"]["config"], load_file(tensors_file))
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:  # a design or tensors that this version has not
+        raise HarmoniadError(f"{folder}: a model of another version of harmoniad. Run `dvc repro train`.") from error
     return TrainedModel(
         detector_name=name,
         detector=detector.to(device),

@@ -27,15 +27,15 @@ def record(path: Path, mask: Path | None = None) -> Record:
 
 def slow_hash(image: Image.Image) -> str:
     """The hash by the definition of the type II transform, a sum a coefficient."""
-    pixels = np.asarray(image.resize((32, 32), Image.Resampling.LANCZOS), dtype=float)
-    place = np.arange(32)
-    low = np.empty((8, 8))
-    for u in range(8):
-        for v in range(8):
-            wave = np.outer(np.cos(np.pi * u * (2 * place + 1) / 64), np.cos(np.pi * v * (2 * place + 1) / 64))
+    pixels = np.asarray(image.resize((64, 64), Image.Resampling.LANCZOS), dtype=float)
+    place = np.arange(64)
+    low = np.empty((16, 16))
+    for u in range(16):
+        for v in range(16):
+            wave = np.outer(np.cos(np.pi * u * (2 * place + 1) / 128), np.cos(np.pi * v * (2 * place + 1) / 128))
             low[u, v] = 4 * (pixels * wave).sum()
     bits = "".join("1" if value > np.median(low) else "0" for value in low.ravel())
-    return f"{int(bits, 2):016x}"
+    return f"{int(bits, 2):064x}"
 
 
 def test_brightness_by_hand() -> None:
@@ -69,14 +69,14 @@ def test_hash_survives_compression_and_size_but_not_another_image(tmp_path: Path
 
     smooth(0).save(tmp_path / "a.jpg", quality=60)
     with Image.open(tmp_path / "a.jpg") as compressed:
-        assert distance(smooth(0), compressed) <= 2
-    assert distance(smooth(0), smooth(0).resize((160, 160))) <= 2
-    assert distance(smooth(0), smooth(1)) > 10
+        assert distance(smooth(0), compressed) <= 6
+    assert distance(smooth(0), smooth(0).resize((160, 160))) <= 6
+    assert distance(smooth(0), smooth(1)) > 40
 
 
 @pytest.mark.parametrize("value", [0, 100, 255])
 def test_hash_of_a_uniform_image_is_not_noise(value: int) -> None:
-    expected = "0000000000000000" if value == 0 else "8000000000000000"
+    expected = ("0" if value == 0 else "8") + "0" * 63
     assert perceptual_hash(Image.new("L", (50, 30), value)) == expected
 
 

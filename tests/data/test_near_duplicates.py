@@ -63,7 +63,7 @@ def test_against_every_pair(seed: int) -> None:
 def test_five_thousand_images_are_quick() -> None:
     generator = np.random.default_rng(0)
     bits = generator.integers(0, 2**63, 5000)
-    rows = [(f"{n:04d}", "test" if n % 2 else "train", str(n), f"{value:016x}") for n, value in enumerate(bits)]
+    rows = [(f"{n:04d}", "test" if n % 2 else "train", str(n), f"{value:064x}") for n, value in enumerate(bits)]
     start = time.perf_counter()
     near_duplicates(manifest(rows), 2)
     assert time.perf_counter() - start < 3  # 0.1 s when nothing else runs

@@ -21,7 +21,6 @@ from flows.training import training
 from flows.validation import validation
 from harmoniad.errors import HarmoniadError
 
-
 pytestmark = pytest.mark.xdist_group("prefect")  # one server for all
 
 

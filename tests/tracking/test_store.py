@@ -106,7 +106,7 @@ def test_unreachable_server_is_told_at_once(project: Any, monkeypatch: pytest.Mo
     start = time.monotonic()
     with pytest.raises(HarmoniadError) as told:
         register(project.params, project.train())
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20
     assert str(told.value) == (
         f"MLFLOW_TRACKING_URI: http://127.0.0.1:{port} does not answer. Start the server, mend the address, or unset "
         "the variable to keep runs and models in mlflow/store."
