@@ -20,4 +20,4 @@ test: install
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist loadgroup

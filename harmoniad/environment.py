@@ -17,6 +17,7 @@ _QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "HF_HUB_OFFLINE": "1",  # otherwise a missing file costs 47 s of retries; `harmoniad weights fetch` lifts it
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_VERBOSITY": "error",  # no line a retry: the last error says it all
     # A first start migrates Prefect's database, which takes longer than the default allowance of 20 s.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
 }

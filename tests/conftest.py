@@ -34,6 +34,11 @@ def run_command(*arguments: str, cwd: Path, check: bool = True, **variables: str
     return result
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest file first, so that the other worker takes the rest meanwhile."""
+    items.sort(key=lambda item: "test_pipeline" not in item.nodeid)
+
+
 @pytest.fixture(scope="session")
 def command() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run_command

@@ -16,6 +16,7 @@ import yaml
 
 from tests.conftest import REPOSITORY, git
 
+pytestmark = pytest.mark.xdist_group("pipeline")  # one worker: the tests share a project, in order
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
