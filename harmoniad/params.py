@@ -137,8 +137,10 @@ class Harmoniad(Section):
     over the training images, as suits a convolutional network, whose magnitudes tell something."""
     memory: bool = True
     """Fuse the reconstruction with the distance to a memory of normal patches."""
-    memory_patches: Positive = 2_000
+    memory_patches: Positive = 5_000
     """Patches that the memory keeps, over all categories."""
+    memory_weight: Fraction = 0.67
+    """Share of the memory in the fused map; the rest is the reconstruction's."""
 
 
 class Detector(Section):

@@ -79,10 +79,13 @@ class HarmoniadDetector:
 
     @torch.inference_mode()
     def anomaly_maps(self, layers: Sequence[Tensor], categories: Sequence[str] | None = None) -> Tensor:
-        """Mean of the maps, each in standard deviations of normal images above their mean: (B, h, w)."""
+        """Weighted mean of the maps, each in standard deviations of normal images above their mean: (B, h, w)."""
         maps = self._raw_maps([layer.to(self._scale.device) for layer in layers])
-        mean, deviation = self._scale.unbind(1)
-        return ((maps - mean.view(-1, 1, 1, 1)) / deviation.view(-1, 1, 1, 1)).mean(0)
+        mean, deviation = self._scale.view(-1, 2, 1, 1, 1).unbind(1)
+        scaled = (maps - mean) / deviation
+        if not self._design.memory:
+            return scaled[0]
+        return torch.lerp(scaled[0], scaled[1], self._design.memory_weight)
 
     def to(self, device: torch.device) -> Self:
         """Move to a device."""

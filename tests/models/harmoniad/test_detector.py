@@ -45,11 +45,13 @@ def test_it_learns_what_is_normal(tmp_path: Path, design: dict[str, object]) -> 
 
 
 def test_the_memory_is_fused_with_the_reconstruction(tmp_path: Path) -> None:
-    detector = fitted(params(), tmp_path / "c")
+    detector = fitted(params({"memory_weight": 0.75}), tmp_path / "c")
     layers = PatternFeatures(4, seed=7).batch([0, 1])
     scale = detector.tensors()["memory.scale"]
     reconstruction, memory = detector._raw_maps(layers)
-    expected = ((reconstruction - scale[0, 0]) / scale[0, 1] + (memory - scale[1, 0]) / scale[1, 1]) / 2
+    reconstruction = (reconstruction - scale[0, 0]) / scale[0, 1]
+    memory = (memory - scale[1, 0]) / scale[1, 1]
+    expected = 0.25 * reconstruction + 0.75 * memory
     torch.testing.assert_close(detector.anomaly_maps(layers), expected)
     assert detector.tensors()["memory.bank"].shape == (30, 32)
 
