@@ -106,7 +106,8 @@ def calibrate(
     """Set the thresholds from scores of held-out good images; no defect and no test image has a say.
 
     A threshold is the smallest held-out score such that no larger share than the false-positive rate lies above it.
-    With n images the rate on new parts cannot be promised below about 1 / (n + 1): ten images cannot tell 1 % from 5 %.
+    Fewer than 1 / rate images cannot show that rate; then it is also at least the one-sided prediction limit of a
+    normal distribution, mean + t(n - 1) * s * sqrt(1 + 1 / n) (Hahn and Meeker, Statistical Intervals, section 4.8).
 
     Raises:
         HarmoniadError: There are no held-out images.
@@ -116,15 +117,22 @@ def calibrate(
             "no held-out good images, so no threshold can be set. Add good images to the training set."
         )
     values, names = np.asarray(scores, dtype=np.float64), np.asarray(categories)
-
-    def threshold(chosen: np.ndarray) -> float:
-        return float(np.quantile(chosen, 1 - false_positive_rate, method="inverted_cdf"))
-
     return Threshold(
         false_positive_rate=false_positive_rate,
-        joint=threshold(values),
-        categories={str(name): threshold(values[names == name]) for name in np.unique(names)},
+        joint=_limit(values, false_positive_rate),
+        categories={str(name): _limit(values[names == name], false_positive_rate) for name in np.unique(names)},
         held_out_images={str(name): int((names == name).sum()) for name in np.unique(names)},
         normal_level=normal_level,
         image_score=image_score,
     )
+
+
+def _limit(scores: np.ndarray, false_positive_rate: float) -> float:
+    seen = float(np.quantile(scores, 1 - false_positive_rate, method="inverted_cdf"))
+    count = len(scores)
+    if count == 1 or count * false_positive_rate >= 1:
+        return seen
+    from scipy.stats import t
+
+    reach = t.ppf(1 - false_positive_rate, count - 1) * scores.std(ddof=1) * math.sqrt(1 + 1 / count)
+    return max(seen, float(scores.mean() + reach))
