@@ -121,12 +121,12 @@ class HarmoniadDetector:
             maps.append(distance_to(self._bank, patches_of(layers, self._fine_grid)).view(-1, *size))
         return torch.stack(maps)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _measure_scale(self, features: FeatureSet, indices: Sequence[int]) -> Tensor:
         device = self._scale.device
         maps = [self._raw_maps([layer.to(device) for layer in layers]) for layers in _batches(features, indices)]
         pixels = torch.cat(maps, dim=1).flatten(1)
-        return torch.stack([pixels.mean(1), pixels.std(1).clamp(min=1e-6)], dim=1).clone()
+        return torch.stack([pixels.mean(1), pixels.std(1).clamp(min=1e-6)], dim=1)
 
 
 class _Subset:

@@ -48,7 +48,8 @@ def test_the_memory_is_fused_with_the_reconstruction(tmp_path: Path) -> None:
     detector = fitted(params({"memory_weight": 0.75}), tmp_path / "c")
     layers = PatternFeatures(4, seed=7).batch([0, 1])
     scale = detector.tensors()["memory.scale"]
-    reconstruction, memory = detector._raw_maps(layers)
+    with torch.no_grad():
+        reconstruction, memory = detector._raw_maps(layers)
     reconstruction = (reconstruction - scale[0, 0]) / scale[0, 1]
     memory = (memory - scale[1, 0]) / scale[1, 1]
     expected = 0.25 * reconstruction + 0.75 * memory
