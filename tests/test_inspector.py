@@ -50,9 +50,9 @@ def model_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
     detector.fit(features, device=torch.device("cpu"), checkpoint=folder / "checkpoint")
     save_model(folder / "model", TrainedModel(request.param, detector, spec, ["brick"], "abc", 0))
     threshold = calibrate(
-        [0.5, 0.7],
-        ["brick", "other"],
-        false_positive_rate=0.05,
+        [0.5, 0.6, 0.7],
+        ["brick", "third", "other"],
+        false_positive_rate=0.34,
         normal_level=0.1,
         image_score=ImageScore.from_params(PARAMS.evaluate),
     )
@@ -84,7 +84,7 @@ def test_a_known_category_chooses_the_threshold(model_folder: Path) -> None:
     image = tiles(1)
     assert inspector.predict(image, ["brick"])[0].threshold == 0.5
     assert inspector.predict(image, ["other"])[0].threshold == 0.7
-    assert inspector.predict(image)[0].threshold == 0.7  # the joint one
+    assert inspector.predict(image)[0].threshold == 0.6  # the joint one
     assert inspector.predict([]) == []
 
 
