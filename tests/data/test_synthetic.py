@@ -36,7 +36,7 @@ def assert_sound(image: np.ndarray, seed: int) -> None:
     assert mask.shape == image.shape[:2] and mask.dtype == bool
     changed = change(image, result)
     assert mask.sum() >= 4
-    assert (changed[mask] > VISIBLE).mean() > 0.5
+    assert (changed[mask] > VISIBLE).mean() > 0.6
     assert changed[~mask].max() <= VISIBLE
 
 
@@ -67,6 +67,20 @@ def test_the_same_image_and_seed_give_the_same_defect(seed: int) -> None:
 
 def test_seeds_give_different_defects() -> None:
     assert len({add_defect(part(128), seed)[0].tobytes() for seed in range(50)}) == 50
+
+
+def test_defects_of_a_grey_image_are_grey() -> None:
+    image = part(128)[..., :1].repeat(3, axis=2)
+    for seed in range(60):
+        assert np.ptp(add_defect(image, seed)[0], axis=2).max() <= 1
+
+
+def test_defects_prefer_the_part() -> None:
+    image = np.zeros((128, 128, 3), np.uint8)
+    image[48:80, 48:80] = 150  # a sixteenth of the image
+    places = [np.argwhere(add_defect(image, seed)[1]).mean(axis=0) for seed in range(200)]
+    on_part = [bool(((place > 44) & (place < 84)).all()) for place in places]
+    assert 0.35 < np.mean(on_part) < 0.9
 
 
 def test_defects_are_tiny_to_large_and_faint_to_plain() -> None:

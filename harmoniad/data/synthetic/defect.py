@@ -4,7 +4,7 @@ import numpy as np
 from scipy.ndimage import binary_closing
 
 from harmoniad.data.synthetic.fills import Box, border_colour, contrasting, draw_fill
-from harmoniad.data.synthetic.noise import log_uniform
+from harmoniad.data.synthetic.noise import blur, log_uniform
 from harmoniad.data.synthetic.shapes import draw_shape
 
 VISIBLE = 6.0  # grey levels, mean of the channels: what changed more than this is part of the defect
@@ -13,7 +13,8 @@ _AREAS = (0.0002, 0.05)  # of the image
 _OPACITIES = (0.25, 1.0)
 _FEWEST_PIXELS = 4
 _CORE = 0.5  # a pixel belongs to the core of a defect if it is covered by more than this
-_ATTEMPTS = 4
+_ATTEMPTS = 5
+_GRAIN = 2.0  # pixels; what a blur of this deviation takes away is the grain of a surface
 
 
 def add_defect(image: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -51,28 +52,31 @@ def _blend(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fill the shape so that most of it can be seen: with more contrast after each attempt that fails."""
     core = shape > _CORE
+    grain = np.abs(surface - blur(surface, _GRAIN)).mean()  # a rough surface hides what is faint
     for attempt in range(_ATTEMPTS):
         last = attempt == _ATTEMPTS - 1
         fill = contrasting(image, box) if last else draw_fill(image, box, shape, rng)
-        opacity = rng.uniform(_OPACITIES[0] + 0.25 * attempt, _OPACITIES[1])
+        opacity = rng.uniform(_OPACITIES[0] + 0.18 * attempt, _OPACITIES[1])
         changed = surface + opacity * shape[..., None] * (fill - surface)
         changed = np.clip(changed + 0.5, 0, 255).astype(np.uint8)
-        change = np.abs(changed.astype(np.int16) - surface).mean(axis=2) > VISIBLE
-        if (change & core).sum() >= max(0.5 * core.sum(), _FEWEST_PIXELS):
+        difference = np.abs(changed.astype(np.int16) - surface).mean(axis=2)
+        change = difference > VISIBLE
+        enough = (change & core).sum() >= max(0.5 * core.sum(), _FEWEST_PIXELS)
+        if enough and difference[core].mean() > VISIBLE + 0.5 * grain:
             break
     return changed, change | (binary_closing(change, np.ones((3, 3))) & core)
 
 
 def _place(image: np.ndarray, shape: np.ndarray, rng: np.random.Generator) -> Box:
-    """A box for the shape: half of the time anywhere, else where the image differs from its border or has texture."""
+    """A box for the shape: a third of the time anywhere, else where the image has texture or is unlike its border."""
     side = len(image)
     centre = rng.uniform(0, side, 2)
-    if rng.random() < 0.5:
+    if rng.random() < 2 / 3:
         step = max(side // 32, 1)
         sparse = image[::step, ::step].astype(np.float32)
         relief = np.abs(np.gradient(sparse.mean(axis=2))).sum(axis=0)
-        weight = np.abs(sparse - border_colour(image)).mean(axis=2) + 2 * relief + 1e-3
-        weight = np.minimum(weight, 3 * weight.mean()).ravel()
+        weight = np.abs(sparse - border_colour(image)).mean(axis=2) + relief + 1e-3
+        weight = np.minimum(weight, 3 * weight.mean()).ravel() ** 2
         cell = rng.choice(weight.size, p=weight / weight.sum())
         centre = (np.array(np.unravel_index(cell, sparse.shape[:2])) + rng.uniform(0, 1, 2)) * step
     starts = [int(np.clip(c - n / 2, 0, side - n)) for c, n in zip(centre, shape.shape, strict=True)]

@@ -38,7 +38,7 @@ def coloured(image: np.ndarray, box: Box, shape: np.ndarray, rng: np.random.Gene
 
 def missing(image: np.ndarray, box: Box, shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What lies beside the part, as if a piece of it were gone."""
-    return border_colour(image) + rng.normal(0, 3, image[box].shape).astype(np.float32)
+    return border_colour(image) + rng.normal(0, 3, (*shape.shape, 1)).astype(np.float32)
 
 
 def noisy(image: np.ndarray, box: Box, shape: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -117,7 +117,7 @@ def _mirrored(place: np.ndarray, side: int) -> np.ndarray:
 
 
 def _tone(image: np.ndarray, low: float, high: float, rng: np.random.Generator) -> np.ndarray:
-    """A factor for each channel, (3,): more often grey where the image is grey."""
+    """A factor for each channel, (3,)."""
     factor = log_uniform(rng, low, high)
     tint = rng.uniform(0.75, 1.25, 3) if rng.random() < _colourfulness(image) else np.ones(3)
     return (factor * tint).astype(np.float32)
@@ -132,7 +132,7 @@ def _colour(image: np.ndarray, box: Box, rng: np.random.Generator) -> np.ndarray
     if rng.random() < 0.3:
         return image[tuple(rng.integers(len(image), size=2))].astype(np.float32)
     change = rng.choice((-1, 1)) * log_uniform(rng, 15, 160)
-    tint = rng.normal(0, 40, 3) if rng.random() < _colourfulness(image) else 0
+    tint = rng.normal(0, 25, 3) if rng.random() < _colourfulness(image) else 0
     return np.asarray(image[box].mean(axis=(0, 1)) + change + tint, np.float32)
 
 
@@ -142,6 +142,6 @@ def _mixed(image: np.ndarray, box: Box, mix: np.ndarray, rng: np.random.Generato
 
 
 def _colourfulness(image: np.ndarray) -> float:
-    """How often a defect of this image has a colour of its own."""
-    sparse = image[::16, ::16].astype(np.float32)
-    return 0.5 if np.ptp(sparse, axis=2).mean() > 8 else 0.1
+    """How often a defect of this image has a colour of its own: never where the camera sees grey alone."""
+    spread = np.ptp(image[::16, ::16], axis=2).mean()
+    return min(float(spread) / 16, 0.5)
