@@ -1,7 +1,7 @@
 """`params.yaml` as typed models: parsed once, and an unknown or wrong key names itself."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -143,12 +143,71 @@ class Harmoniad(Section):
     """Share of the memory in the fused map; the rest is the reconstruction's."""
 
 
+class Padim(Section):
+    """PaDiM's Gaussians (Defard et al., ICPR 2020)."""
+
+    channels: Positive = 100
+    """Channels drawn at random from all layers. The memory grows with its square."""
+    grid: Annotated[int, Field(ge=0)] = 0
+    """Side of the grid of positions; 0 takes that of the finest layer, at most 32."""
+    regularisation: Annotated[float, Field(gt=0)] = 0.01
+    """Added to each channel's variance, as a share of its variance over the whole training set."""
+    joint: bool = True
+    """One Gaussian a position over all categories; otherwise one a category, which must be known when scoring."""
+
+
+class Reconstruction(Section):
+    """What the rival reconstructions have in common; the same as in `Harmoniad`."""
+
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 128
+    """Channels that the decoder works in."""
+    blocks: Positive = 4
+    heads: Positive = 4
+    grid: Annotated[int, Field(ge=0)] = 0
+    """Side of the token grid; 0 takes the finest of the tapped layers."""
+    groups: Positive = 2
+    """Into how many groups, from shallow to deep, the tapped layers are averaged."""
+    norm: Literal["layer", "channel"] = "layer"
+    """Each token over its channels, or each channel over the training images."""
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
+        return self
+
+
+class Dinomaly(Reconstruction):
+    """A reconstruction in the manner of Dinomaly (Guo et al., CVPR 2025): HarmoniAD without its frequency part."""
+
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
+class InpFormer(Reconstruction):
+    """A reconstruction in the manner of INP-Former (Luo et al., CVPR 2025), from prototypes of the image itself.
+
+    Its soft mining takes the place of `train.hard_mining_share` and `train.hard_mining_steps`.
+    """
+
+    prototypes: Positive = 6
+    """Prototypes gathered from each image."""
+    extractor_blocks: Positive = 1
+    """Blocks that gather them."""
+    coherence_weight: Annotated[float, Field(ge=0)] = 0.2
+    """Weight of the distance of the tokens to their nearest prototype in the loss."""
+    mining_power: Annotated[float, Field(ge=0)] = 3.0
+    """How much more the tokens count that are hard to rebuild; 0 counts all alike."""
+
+
 class Detector(Section):
     """Which detector is trained, and its design."""
 
-    name: Literal["harmoniad", "patchcore"] = "harmoniad"
+    name: Literal["harmoniad", "patchcore", "padim", "dinomaly", "inp_former"] = "harmoniad"
     harmoniad: Harmoniad = Harmoniad()
     patchcore: Patchcore = Patchcore()
+    padim: Padim = Padim()
+    dinomaly: Dinomaly = Dinomaly()
+    inp_former: InpFormer = InpFormer()
 
 
 class Train(Section):

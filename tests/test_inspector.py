@@ -32,7 +32,7 @@ def tiles(count: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(brick[8 * index : 8 * index + 96, : 80 + index]) for index in range(count)]
 
 
-@pytest.fixture(scope="module", params=["harmoniad", "patchcore"])
+@pytest.fixture(scope="module", params=["harmoniad", "patchcore", "padim", "dinomaly", "inp_former"])
 def model_folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("with space ü")
     images = {}

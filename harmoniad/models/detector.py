@@ -79,16 +79,40 @@ def detector_class(name: str) -> type[Detector]:
     Raises:
         HarmoniadError: There is none of that name.
     """
-    finders: dict[str, Callable[[], type[Detector]]] = {"harmoniad": _harmoniad, "patchcore": _patchcore}
+    finders: dict[str, Callable[[], type[Detector]]] = {
+        "dinomaly": _dinomaly,
+        "harmoniad": _harmoniad,
+        "inp_former": _inp_former,
+        "padim": _padim,
+        "patchcore": _patchcore,
+    }
     if name not in finders:
         raise HarmoniadError(f"detector.name: no detector `{name}`. Known: {', '.join(sorted(finders))}.")
     return finders[name]()
+
+
+def _dinomaly() -> type[Detector]:
+    from harmoniad.models.dinomaly.detector import DinomalyDetector
+
+    return DinomalyDetector
 
 
 def _harmoniad() -> type[Detector]:
     from harmoniad.models.harmoniad.detector import HarmoniadDetector
 
     return HarmoniadDetector
+
+
+def _inp_former() -> type[Detector]:
+    from harmoniad.models.inp_former.detector import InpFormerDetector
+
+    return InpFormerDetector
+
+
+def _padim() -> type[Detector]:
+    from harmoniad.models.padim.detector import PadimDetector
+
+    return PadimDetector
 
 
 def _patchcore() -> type[Detector]:

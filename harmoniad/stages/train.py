@@ -46,7 +46,7 @@ def run(params: Params) -> str:
         seed=params.seed,
     )
     save_model(MODEL_DIR, model)
-    columns = ["step", "loss", "learning_rate", "high_share"]
+    columns = list(log[0]) if log else ["step", "loss", "learning_rate"]
     with replacing(LOSS) as temporary:
         pd.DataFrame(log, columns=columns).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     checkpoint.unlink(missing_ok=True)

@@ -6,14 +6,12 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from harmoniad.features.cache import Shape
 from harmoniad.models.detector import FeatureSet
-from harmoniad.models.harmoniad.loss import token_distance
 from harmoniad.models.harmoniad.network import HarmoniadNetwork
-from harmoniad.models.harmoniad.training import train
 from harmoniad.models.memory import build_bank, distance_to, patches_of
+from harmoniad.models.reconstruction.training import train
 from harmoniad.params import Harmoniad, Params, Train
 
 CALIBRATION_SHARE = 10  # every tenth training image is kept back to put the two maps on one scale
@@ -109,16 +107,9 @@ class HarmoniadDetector:
 
     def _raw_maps(self, layers: Sequence[Tensor]) -> Tensor:
         """The reconstruction's map and, where there is one, the memory's, on the finest grid: (maps, B, h, w)."""
-        size = (self._fine_grid, self._fine_grid)
-        device_type = self._scale.device.type
-        targets = self._network.targets(layers)
-        with torch.autocast(device_type, dtype=torch.bfloat16, enabled=device_type == "cuda"):
-            predictions, _ = self._network(targets)
-        distances = [token_distance(t, p) for t, p in zip(targets, predictions, strict=True)]
-        coarse = torch.stack(distances).mean(0)
-        maps = [F.interpolate(coarse[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]]
+        maps = [self._network.anomaly_maps(layers, self._fine_grid)]
         if self._design.memory:
-            maps.append(distance_to(self._bank, patches_of(layers, self._fine_grid)).view(-1, *size))
+            maps.append(distance_to(self._bank, patches_of(layers, self._fine_grid)).view_as(maps[0]))
         return torch.stack(maps)
 
     @torch.no_grad()

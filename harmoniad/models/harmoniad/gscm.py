@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harmoniad.models.harmoniad.attention import Block
+from harmoniad.models.reconstruction.attention import Block
 
 
 class GlobalContext(nn.Module):

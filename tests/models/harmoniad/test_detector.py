@@ -1,12 +1,11 @@
-import math
 from pathlib import Path
 
 import pytest
 import torch
 
 from harmoniad.errors import HarmoniadError
-from harmoniad.models.harmoniad import training
 from harmoniad.models.harmoniad.detector import HarmoniadDetector
+from harmoniad.models.reconstruction import training
 from harmoniad.params import Params
 from tests.models.features import PatternFeatures, with_anomaly
 
@@ -75,7 +74,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path, mo
     steps = 0
     real_step = training._step
 
-    def stop_at_the_seventh(*arguments: object) -> tuple[float, float]:
+    def stop_at_the_seventh(*arguments: object) -> tuple[float, dict[str, float]]:
         nonlocal steps
         steps += 1
         if steps == 7:
@@ -101,22 +100,3 @@ def test_what_is_saved_is_restored(tmp_path: Path) -> None:
 def test_a_diverging_training_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(HarmoniadError, match=r"Lower train\.learning_rate"):
         fitted(params(learning_rate=1e30, warmup_steps=0), tmp_path / "c")
-
-
-def test_the_learning_rate_warms_up_and_falls() -> None:
-    train = params(steps=101, warmup_steps=10, learning_rate=2e-3, final_learning_rate=2e-4).train
-    assert training.learning_rate(0, train) == pytest.approx(2e-4)
-    assert training.learning_rate(9, train) == pytest.approx(2e-3)
-    assert training.learning_rate(55, train) == pytest.approx((2e-3 + 2e-4) / 2, rel=1e-6)
-    assert training.learning_rate(100, train) == pytest.approx(2e-4)
-
-
-def test_every_image_is_seen_once_an_epoch() -> None:
-    order = training._Order(10, 4, seed=3)
-    epochs = [[order.batch(step) for step in (2 * epoch, 2 * epoch + 1)] for epoch in range(3)]
-    for first, second in epochs:
-        assert len(set(first + second)) == 8
-    assert epochs[0] != epochs[1]
-    assert training._Order(10, 4, seed=3).batch(3) == epochs[1][1]  # jumped into, as after a resume
-    assert len(training._Order(3, 8, seed=0).batch(5)) == 3  # fewer images than a batch
-    assert math.isfinite(training._seed_of_step(0, 5))

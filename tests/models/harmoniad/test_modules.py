@@ -1,15 +1,15 @@
-"""FSAM, GSCM, attention, the network and the loss."""
+"""FSAM, GSCM and the network."""
 
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from harmoniad.models.harmoniad.attention import Block, LinearAttention
 from harmoniad.models.harmoniad.fsam import FineStructureAttention
 from harmoniad.models.harmoniad.gscm import GlobalContext, position_code
-from harmoniad.models.harmoniad.loss import hard_mined_cosine, token_distance
-from harmoniad.models.harmoniad.network import HarmoniadNetwork, group_layers
+from harmoniad.models.harmoniad.network import HarmoniadNetwork
+from harmoniad.models.reconstruction.loss import hard_mined_cosine
+from harmoniad.models.reconstruction.network import group_layers
 from harmoniad.params import Harmoniad
 
 SHAPES = ((12, 8, 8), (20, 4, 4))
@@ -35,23 +35,6 @@ def test_a_path_starts_as_the_identity_and_can_learn(module: torch.nn.Module) ->
     assert (changed - x).abs().max() > 1e-3
     changed.square().sum().backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
-
-
-def test_linear_attention_is_the_quadratic_formula() -> None:
-    torch.manual_seed(0)
-    attention = LinearAttention(8, heads=2)
-    x = features(2, 5, 8)
-    queries, keys, values = (part.view(2, 5, 2, 4).transpose(1, 2) for part in attention.qkv(x).split(8, dim=-1))
-    weights = (F.elu(queries) + 1) @ (F.elu(keys) + 1).transpose(-2, -1)
-    weights = weights / weights.sum(-1, keepdim=True)
-    expected = attention.out((weights @ values).transpose(1, 2).reshape(2, 5, 8))
-    torch.testing.assert_close(attention(x), expected)
-
-
-def test_attention_does_not_care_for_the_order_of_tokens() -> None:
-    torch.manual_seed(0)
-    block, x, order = Block(8, 2), features(1, 6, 8), torch.tensor([3, 1, 5, 0, 2, 4])
-    torch.testing.assert_close(block(x)[:, order], block(x[:, order]), atol=1e-5, rtol=1e-4)
 
 
 def test_every_place_has_its_own_code() -> None:
@@ -123,29 +106,3 @@ def test_switches_take_modules_away() -> None:
     assert count(fsam=False) < full
     assert count(gscm=False) < full
     assert count(split=False) < count(fsam=False, gscm=False)
-
-
-def test_the_distance_of_hand_made_tokens() -> None:
-    target = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]]).T.reshape(1, 2, 3, 1)
-    prediction = torch.tensor([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]]).T.reshape(1, 2, 3, 1)
-    assert token_distance(target, prediction).flatten().tolist() == [0.0, 1.0, 2.0]
-
-
-def test_the_loss_damps_the_gradient_of_well_fitted_tokens_only() -> None:
-    target = features(1, 4, 1, 10)
-    start = target + torch.linspace(0.01, 2, 10).view(1, 1, 1, 10) * features(1, 4, 1, 10).flip(1)
-    gradients = []
-    for share in (0.0, 0.5):
-        prediction = start.clone().requires_grad_()
-        loss = hard_mined_cosine([target], [prediction * 1.0], share)
-        loss.backward()
-        gradients.append(prediction.grad)
-    ratio = (gradients[1] / gradients[0]).mean(1).flatten()  # type: ignore[operator]
-    order = token_distance(target, start).flatten().argsort()
-    torch.testing.assert_close(ratio[order[:5]], torch.full((5,), 0.1))
-    torch.testing.assert_close(ratio[order[5:]], torch.ones(5))
-
-
-def test_a_perfect_prediction_costs_nothing() -> None:
-    target = features(2, 4, 3, 3)
-    assert hard_mined_cosine([target], [target * 3], 0.9).item() == pytest.approx(0, abs=1e-6)

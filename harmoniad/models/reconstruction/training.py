@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,21 +11,35 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from harmoniad.errors import HarmoniadError
 from harmoniad.files import replacing
 from harmoniad.models.detector import FeatureSet
-from harmoniad.models.harmoniad.loss import hard_mined_cosine
-from harmoniad.models.harmoniad.network import HarmoniadNetwork
 from harmoniad.params import Train
 from harmoniad.progress import Progress
 
 LogRow = dict[str, float]
 
 
+class Trainable(nn.Module, ABC):
+    """A network that the loop can train."""
+
+    @abstractmethod
+    def loss(self, layers: Sequence[Tensor], hard_mining_share: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of one batch.
+
+        Args:
+            layers: (B, D, h, w) for each layer.
+            hard_mining_share: Share of the best fitted points whose gradient may be damped at this step.
+
+        Returns:
+            A scalar to minimise, and scalars for the log, the same names at every step.
+        """
+
+
 def train(
-    network: HarmoniadNetwork, features: FeatureSet, params: Train, *, seed: int, device: torch.device, checkpoint: Path
+    network: Trainable, features: FeatureSet, params: Train, *, seed: int, device: torch.device, checkpoint: Path
 ) -> list[LogRow]:
     """Train on features of good images of all categories.
 
@@ -32,7 +47,7 @@ def train(
     a checkpoint takes the same steps as one that was never interrupted.
 
     Returns:
-        A row a step: step, loss, learning_rate and high_share (the mean share of the high path in the fusion).
+        A row a step: step, loss, learning_rate and what the network has to log.
 
     Raises:
         HarmoniadError: The loss is not a number, or the disk is full.
@@ -51,10 +66,10 @@ def train(
             rate = learning_rate(step, params)
             layers = [layer.to(device, non_blocking=True) for layer in features.batch(order.batch(step))]
             share = params.hard_mining_share * min(1.0, step / params.hard_mining_steps)
-            loss, high_share = _step(network, optimizer, layers, rate, params.clip, share)
+            loss, values = _step(network, optimizer, layers, rate, params.clip, share)
             if not math.isfinite(loss):
                 raise HarmoniadError(f"train: the loss is {loss} at step {step}. Lower train.learning_rate.")
-            log.append({"step": step, "loss": loss, "learning_rate": rate, "high_share": high_share})
+            log.append({"step": step, "loss": loss, "learning_rate": rate, **values})
             progress.advance(note=f"loss {loss:.4f}")
             if time.monotonic() - saved > params.checkpoint_seconds:
                 _save(checkpoint, network, optimizer, log)
@@ -73,25 +88,23 @@ def learning_rate(step: int, params: Train) -> float:
 
 
 def _step(
-    network: HarmoniadNetwork,
+    network: Trainable,
     optimizer: torch.optim.Optimizer,
     layers: Sequence[Tensor],
     rate: float,
     clip: float,
     share: float,
-) -> tuple[float, float]:
+) -> tuple[float, LogRow]:
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.zero_grad(set_to_none=True)
     device = layers[0].device
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-        targets = network.targets(layers)
-        predictions, high_share = network(targets)
-        loss = hard_mined_cosine(targets, predictions, share)
+        loss, values = network.loss(layers, share)
     loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
     optimizer.step()
-    return loss.item(), high_share.item()
+    return loss.item(), {name: value.item() for name, value in values.items()}
 
 
 class _Order:
@@ -114,7 +127,7 @@ def _seed_of_step(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, step]).generate_state(1, np.uint64)[0])
 
 
-def _save(path: Path, network: HarmoniadNetwork, optimizer: torch.optim.Optimizer, log: list[LogRow]) -> None:
+def _save(path: Path, network: Trainable, optimizer: torch.optim.Optimizer, log: list[LogRow]) -> None:
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
@@ -122,7 +135,7 @@ def _save(path: Path, network: HarmoniadNetwork, optimizer: torch.optim.Optimize
         save_file({k: v.contiguous() for k, v in tensors.items()}, temporary, metadata={"log": json.dumps(log)})
 
 
-def _resume(path: Path, network: HarmoniadNetwork, optimizer: torch.optim.Optimizer) -> list[LogRow]:
+def _resume(path: Path, network: Trainable, optimizer: torch.optim.Optimizer) -> list[LogRow]:
     if not path.is_file():
         return []
     device = next(network.parameters()).device

@@ -1,4 +1,4 @@
-"""Linear attention and the block built on it, shared by the low path and the decoder."""
+"""Linear attention and the block built on it, shared by HarmoniAD's low path and the decoder."""
 
 import torch
 from torch import Tensor, nn

@@ -1,0 +1,25 @@
+"""Dinomaly-like as a detector."""
+
+from typing import Self
+
+from harmoniad.features.cache import Shape
+from harmoniad.models.harmoniad.network import HarmoniadNetwork
+from harmoniad.models.reconstruction.detector import ReconstructionDetector
+from harmoniad.params import Dinomaly, Harmoniad, Params
+
+
+class DinomalyDetector(ReconstructionDetector):
+    """HarmoniAD's own network with `split: false`, without the memory: what the frequency part has to beat.
+
+    It is the same by construction: the same class, the same loop, the same map.
+    """
+
+    design_class = Dinomaly
+
+    @classmethod
+    def create(cls, shapes: tuple[Shape, ...], params: Params) -> Self:
+        """An untrained detector."""
+        return cls(shapes, params.detector.dinomaly, params.train, params.seed)
+
+    def _build(self) -> HarmoniadNetwork:
+        return HarmoniadNetwork(self._shapes, Harmoniad(split=False, memory=False, **self._design.model_dump()))

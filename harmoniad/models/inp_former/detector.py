@@ -1,0 +1,22 @@
+"""INP-Former-like as a detector."""
+
+from typing import Self
+
+from harmoniad.features.cache import Shape
+from harmoniad.models.inp_former.network import InpFormerNetwork
+from harmoniad.models.reconstruction.detector import ReconstructionDetector
+from harmoniad.params import InpFormer, Params
+
+
+class InpFormerDetector(ReconstructionDetector):
+    """One network that rebuilds each image from prototypes of that image."""
+
+    design_class = InpFormer
+
+    @classmethod
+    def create(cls, shapes: tuple[Shape, ...], params: Params) -> Self:
+        """An untrained detector."""
+        return cls(shapes, params.detector.inp_former, params.train, params.seed)
+
+    def _build(self) -> InpFormerNetwork:
+        return InpFormerNetwork(self._shapes, self._design)

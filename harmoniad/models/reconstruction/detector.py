@@ -1,0 +1,79 @@
+"""A detector that is a reconstruction and nothing else: where the prediction fails, something is strange."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from harmoniad.features.cache import Shape
+from harmoniad.models.detector import FeatureSet
+from harmoniad.models.reconstruction.network import ReconstructionNetwork
+from harmoniad.models.reconstruction.training import train
+from harmoniad.params import Params, Reconstruction, Train
+
+BATCH_SIZE = 16
+
+
+class ReconstructionDetector(ABC):
+    """One network over all categories; no category is ever told to it."""
+
+    design_class: ClassVar[type[Reconstruction]]
+
+    def __init__(self, shapes: tuple[Shape, ...], design: Reconstruction, optimisation: Train, seed: int) -> None:
+        torch.manual_seed(seed)
+        self._shapes, self._design, self._train_params, self._seed = shapes, design, optimisation, seed
+        self._fine_grid = max(shape[1] for shape in shapes)
+        self._network = self._build().eval()
+
+    @abstractmethod
+    def _build(self) -> ReconstructionNetwork:
+        """The untrained network."""
+
+    @classmethod
+    @abstractmethod
+    def create(cls, shapes: tuple[Shape, ...], params: Params) -> Self:
+        """An untrained detector."""
+
+    @classmethod
+    def restore(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        """A trained detector."""
+        shapes = tuple(tuple(shape) for shape in config["shapes"])
+        detector = cls(shapes, cls.design_class(**config["design"]), Train(**config["train"]), config["seed"])
+        detector._network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
+        return detector
+
+    def fit(self, features: FeatureSet, *, device: torch.device, checkpoint: Path) -> list[dict[str, float]]:
+        """Train the network on all images."""
+        if self._design.norm == "channel":
+            starts = range(0, len(features), BATCH_SIZE)
+            self._network.measure_channels(
+                features.batch(range(start, min(start + BATCH_SIZE, len(features)))) for start in starts
+            )
+        return train(self._network, features, self._train_params, seed=self._seed, device=device, checkpoint=checkpoint)
+
+    @torch.inference_mode()
+    def anomaly_maps(self, layers: Sequence[Tensor], categories: Sequence[str] | None = None) -> Tensor:
+        """1 - cosine between the features and their prediction, on the finest grid: (B, h, w)."""
+        device = next(self._network.parameters()).device
+        return self._network.anomaly_maps([layer.to(device) for layer in layers], self._fine_grid)
+
+    def to(self, device: torch.device) -> Self:
+        """Move to a device."""
+        self._network.to(device)
+        return self
+
+    def config(self) -> dict[str, Any]:
+        """Shapes of the features, design, optimisation and seed."""
+        return {
+            "shapes": [list(shape) for shape in self._shapes],
+            "design": self._design.model_dump(),
+            "train": self._train_params.model_dump(),
+            "seed": self._seed,
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The network's weights."""
+        return {f"network.{name}": tensor.contiguous() for name, tensor in self._network.state_dict().items()}
