@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harmoniad.data.manifest import fingerprint, read_manifest, usable
 from harmoniad.environment import STATE_DIR
@@ -14,6 +14,9 @@ from harmoniad.files import replacing, sha256_json
 from harmoniad.models.detector import detector_class
 from harmoniad.models.storage import MODEL_DIR, TrainedModel, save_model
 from harmoniad.params import Params
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOSS = Path("results/train/loss.csv")
 
@@ -27,14 +30,9 @@ def run(params: Params) -> str:
     import pandas as pd
 
     manifest = usable(read_manifest(params.data.sets))
-    rows = manifest[(manifest["split"] == "train") & (manifest["label"] == "good")]
-    if rows.empty:
-        raise HarmoniadError(f"data.sets: {', '.join(params.data.sets)} have no good training images.")
     spec = EncoderSpec.from_params(params.encoder)
-    cache, _ = ensure_features(image_paths(rows), spec, params.encode, params.device)
-    features = CachedFeatures(cache, rows["sha256"].tolist(), rows["category"].tolist())
-
-    detector = detector_class(params.detector.name).create(cache.shapes, params)
+    features = training_features(manifest, spec, params)
+    detector = detector_class(params.detector.name).create(features.shapes, params)
     checkpoint = STATE_DIR / "checkpoints" / f"{_training_key(params, spec, features)}.safetensors"
     log = detector.fit(features, device=choose_device(params.device), checkpoint=checkpoint)
     model = TrainedModel(
@@ -51,6 +49,19 @@ def run(params: Params) -> str:
         pd.DataFrame(log, columns=columns).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     checkpoint.unlink(missing_ok=True)
     return f"train: {params.detector.name} on {len(features)} images of {len(model.categories)} categories"
+
+
+def training_features(manifest: "pd.DataFrame", spec: EncoderSpec, params: Params) -> CachedFeatures:
+    """The features of a manifest's good training images, encoded where the cache lacks them.
+
+    Raises:
+        HarmoniadError: There are no such images.
+    """
+    rows = manifest[(manifest["split"] == "train") & (manifest["label"] == "good")]
+    if rows.empty:
+        raise HarmoniadError(f"data.sets: {', '.join(sorted(set(manifest['data_set'])))} have no good training images.")
+    cache, _ = ensure_features(image_paths(rows), spec, params.encode, params.device)
+    return CachedFeatures(cache, rows["sha256"].tolist(), rows["category"].tolist())
 
 
 def _training_key(params: Params, spec: EncoderSpec, features: CachedFeatures) -> str:
