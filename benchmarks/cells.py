@@ -24,7 +24,7 @@ from harmoniad.progress import Progress
 
 # What decides no figure: where things lie, what other stages do, and what the manifest or the encoder's key stands for.
 _NOT_DECIDING = {"data", "sample", "prepare", "validate", "encoder", "encode", "register", "device"}
-_MEASURING_CODE = ("models", "scoring.py", "evaluation.py", "metrics")
+_MEASURING_CODE = ("models", "metrics", "scoring.py", "evaluation.py", "stages/train.py")
 CHILD = BENCHMARKS / "child.py"
 
 

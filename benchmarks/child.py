@@ -21,20 +21,17 @@ from PIL import Image
 
 from benchmarks.common import peak_memory
 from harmoniad.data.images import load_rgb
-from harmoniad.data.manifest import fingerprint, read_table
+from harmoniad.data.manifest import read_table
 from harmoniad.environment import keep_quiet
 from harmoniad.errors import HarmoniadError
 from harmoniad.evaluation import CategoryMetrics, Scored, score_images
-from harmoniad.features.dataset import image_paths
-from harmoniad.features.encode import ensure_features
 from harmoniad.features.encoders import Encoder, EncoderSpec, choose_device, resize
 from harmoniad.files import read_json, write_json
-from harmoniad.models.detector import detector_class
-from harmoniad.models.storage import TrainedModel
 from harmoniad.params import Params
 from harmoniad.scoring import Threshold
+from harmoniad.stages.encode import encode_images
 from harmoniad.stages.evaluate import threshold_of
-from harmoniad.stages.train import training_features
+from harmoniad.stages.train import train_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,33 +58,26 @@ def main() -> None:
 
 def encode(manifest: "pd.DataFrame", params: Params) -> dict[str, Any]:
     """Fill the cache, so that no cell's time or memory is the encoder's."""
-    spec = EncoderSpec.from_params(params.encoder)
-    training_features(manifest, spec, params)
-    rest = manifest[manifest["split"] != "train"]
-    ensure_features(image_paths(rest), spec, params.encode, params.device)
+    encode_images(manifest, EncoderSpec.from_params(params.encoder), params)
     return {}
 
 
 def measure(manifest: "pd.DataFrame", params: Params) -> dict[str, Any]:
     """Train, set the threshold on held-out good images, and measure on the test images."""
-    spec, device = EncoderSpec.from_params(params.encoder), choose_device(params.device)
     held_out = manifest[(manifest["split"] == "held_out") & (manifest["label"] == "good")]
     test = manifest[manifest["split"] == "test"]
     if test.empty:
         raise HarmoniadError("there are no test images.")
-    features = training_features(manifest, spec, params)
-    detector = detector_class(params.detector.name).create(features.shapes, params)
     with tempfile.TemporaryDirectory(prefix="harmoniad-checkpoint-") as folder:
         start = time.perf_counter()
-        detector.fit(features, device=device, checkpoint=Path(folder) / "checkpoint.safetensors")
+        training = train_model(manifest, params, Path(folder))
         train_seconds = time.perf_counter() - start
-    categories = sorted(set(features.categories))
-    model = TrainedModel(params.detector.name, detector, spec, categories, fingerprint(manifest), params.seed)
-    threshold, _ = threshold_of(held_out, model, features.cache, params)
+    model, cache = training.model, training.features.cache
+    threshold, _ = threshold_of(held_out, model, cache, params)
 
     metrics, found, clock = CategoryMetrics(params.evaluate.max_side), _Found(threshold), _Clock()
     records = test.to_dict("records")
-    scores = score_images(test, model, features.cache, threshold.image_score, "score")
+    scores = score_images(test, model, cache, threshold.image_score, "score")
     for scored in clock.timed(scores):
         row: dict[str, Any] = {str(key): value for key, value in records[scored.position].items()}
         metrics.update(row, scored.score, scored.pixel_map)
@@ -95,7 +85,7 @@ def measure(manifest: "pd.DataFrame", params: Params) -> dict[str, Any]:
     return {
         **metrics.compute(),
         "found": found.counts,
-        "train_images": len(features),
+        "train_images": len(training.features),
         "test_images": len(test),
         "train_seconds": train_seconds,
         "scoring_images_per_second": len(test) / clock.seconds,

@@ -141,7 +141,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _features(params: Params, count: int) -> CachedFeatures:
-    """What `stages.train.training_features` gives, for images of which there are features only."""
+    """As `stages.train.train_model` makes them, but for images of which there are features only."""
     spec = EncoderSpec.from_params(params.encoder)
     images = _images(count)
     missing_files = {image: Path("no such image") for image in images}
