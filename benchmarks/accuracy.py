@@ -99,7 +99,7 @@ def _markdown(results: Sequence[dict[str, Any]], summary: Any, part: str, comman
             f"`{command}`",
             "",
             f"Mean ± standard deviation over seeds {seeds}; means over the categories; {part} test images; "
-            f"{threads} threads. Best of a data set and encoder in bold.",
+            f"threads: {threads}. Best of a data set and encoder in bold.",
             *(f"- {line}" for line in tables.counts_by_area(results)),
             "",
             tables.markdown(summary[is_mean], tables.NAMES, list(tables.HEADS)),

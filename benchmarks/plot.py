@@ -73,7 +73,7 @@ def _draw(axis: "Axes", rows: "pd.DataFrame", looks: dict[tuple[str, str], dict[
             label=", ".join(row[n] for n in NAMES[1:]),
         )
     axis.set_xscale("log")
-    axis.set_xlim(rows[X].min() / 1.8, rows[X].max() * 1.8)
+    axis.set_xlim(rows[X].min() / 3, rows[X].max() * 3)
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(ScalarFormatter())
     axis.xaxis.set_minor_formatter(NullFormatter())
@@ -96,12 +96,13 @@ def _label(axis: "Axes") -> None:
     points = [handle.lines[0] for handle in handles]  # type: ignore[attr-defined]
     places = [axis.transData.transform((point.get_xdata()[0], point.get_ydata()[0])) for point in points]
     taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in places]
-    taken += [bar.get_window_extent(renderer) for handle in handles for bar in handle[2]]  # type: ignore[index]
+    taken += [bar.get_window_extent(renderer).padded(3) for handle in handles for bar in handle[2]]  # type: ignore[index]
     for place, point, name in sorted(zip(places, points, names, strict=True), key=lambda item: -item[0][1]):
         text = axis.annotate(
             name,
             place,
             xycoords="figure pixels",
+            xytext=(9, 0),
             textcoords="offset points",
             fontsize=FONT_SIZE,
             color=point.get_color(),
@@ -114,12 +115,12 @@ def _label(axis: "Axes") -> None:
             box = text.get_window_extent(renderer).padded(2)
             overlap = sum(_common_area(box, other) for other in taken)
             outside = box.width * box.height - _common_area(box, frame)
-            cost = overlap + outside + 0.5 * math.hypot(x, y)
+            cost = 10 * overlap + 10 * outside + math.hypot(x, y)
             if cost < best_cost:
                 best, best_cost = (x, y, side), cost
         text.set(position=best[:2], ha=best[2])
         taken.append(text.get_window_extent(renderer).padded(2))
-        if abs(best[1]) > 14:
+        if math.hypot(*best[:2]) > 18:
             axis.annotate(
                 "",
                 place,
@@ -139,8 +140,10 @@ def _label(axis: "Axes") -> None:
 def _offsets() -> list[tuple[float, float, str]]:
     """Places to try for a label, in points from its point."""
     heights = [0.0, *(sign * step * 5.0 for step in range(1, 25) for sign in (1, -1))]
-    beside = [(sign * 9.0, y, side) for y in heights for sign, side in ((1, "left"), (-1, "right"))]
-    return beside + [(0.0, y, "center") for y in heights if abs(y) >= 10]
+    sides = [(distance, "left") for distance in (9.0, 22.0, 40.0)] + [
+        (-distance, "right") for distance in (9.0, 22.0, 40.0)
+    ]
+    return [(x, y, side) for y in heights for x, side in sides]
 
 
 def _common_area(one: Any, other: Any) -> float:

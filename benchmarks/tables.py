@@ -67,14 +67,17 @@ def markdown(summary: "pd.DataFrame", names: Sequence[str], figures: Sequence[st
     """
     lines = [f"| {' | '.join([*names, *(HEADS[figure] for figure in figures)])} |"]
     lines.append("|" + "---|" * len(names) + "---:|" * len(figures))
-    best = summary.groupby([name for name in names if name != "detector"])[[f"{m}_mean" for m in METRICS]].transform(
-        "max"
+    rivals = summary.groupby([name for name in names if name != "detector"])
+    count, best = (
+        rivals["detector"].transform("size"),
+        rivals[[f"{metric}_mean" for metric in METRICS]].transform("max"),
     )
     for index, row in summary.iterrows():
         cells = [str(row[name]).replace("|", "\\|") for name in names]
         for figure in figures:
             text = mean_and_deviation(row[f"{figure}_mean"], row[f"{figure}_std"], _DECIMALS.get(figure, 3))
-            is_best = figure in METRICS and row[f"{figure}_mean"] == best.at[index, f"{figure}_mean"]
+            has_rivals = figure in METRICS and count.at[index] > 1
+            is_best = has_rivals and row[f"{figure}_mean"] == best.at[index, f"{figure}_mean"]
             cells.append(f"**{text}**" if is_best else text)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
