@@ -1,7 +1,5 @@
 """The accuracy benchmark from the command line, on a sample that takes seconds."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmarks import accuracy
+from benchmarks import accuracy, common
 from harmoniad.data.sample import generate
 from harmoniad.errors import HarmoniadError
 
@@ -43,11 +41,11 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [part for name, place in places.items() for part in (f"--{name}", str(folder / place))]
 
 
-def test_an_interrupted_run_goes_on_and_a_second_one_computes_nothing(
+def test_a_killed_run_goes_on_and_a_second_one_computes_nothing(
     arguments: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(arguments[1]).parent
-    first = _interrupt_after_the_first_cell(arguments, folder / "cells")
+    first = _kill_after_the_first_cell(arguments, folder / "cells")
     assert not (folder / "out").exists()
     written = first.stat().st_mtime_ns
 
@@ -65,20 +63,13 @@ def test_an_interrupted_run_goes_on_and_a_second_one_computes_nothing(
     assert (folder / "out" / "accuracy.md").read_text(encoding="utf-8").splitlines()[1:] == text.splitlines()[1:]
 
 
-def _interrupt_after_the_first_cell(arguments: list[str], cells: Path) -> Path:
+def _kill_after_the_first_cell(arguments: list[str], cells: Path) -> Path:
     command = [sys.executable, str(REPOSITORY / "benchmarks" / "accuracy.py"), *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, encoding="utf-8")
-    try:
-        while not (found := list(cells.glob("[0-9a-f]*[0-9a-f].json"))):
+    with subprocess.Popen(command, stderr=subprocess.PIPE, encoding="utf-8") as process:
+        while not (found := list(cells.glob("*.json"))):
             assert process.poll() is None, process.communicate()[1]
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        error = process.communicate(timeout=120)[1]
-    finally:
         process.kill()
-    assert process.returncode == 130
-    assert "the same command goes on from here" in error
     return found[0]
 
 
@@ -110,3 +101,17 @@ def test_other_wrong_options_name_themselves(arguments: list[str], tmp_path: Pat
         accuracy.main([*arguments, "--config", str(tmp_path / "absent.yaml")])
     with pytest.raises(HarmoniadError, match=r"two data sets are called `parts`"):
         accuracy.main([*arguments, "--data", arguments[1]])
+
+
+def test_a_script_ends_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    def wrong(_: object) -> None:
+        raise HarmoniadError("no such thing.")
+
+    with pytest.raises(SystemExit, match="130"):
+        common.run_main(interrupted)
+    assert capsys.readouterr().err == "interrupted: the same command goes on from here\n"
+    with pytest.raises(SystemExit, match=r"^error: no such thing\.$"):
+        common.run_main(wrong)
