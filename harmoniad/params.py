@@ -290,12 +290,25 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise HarmoniadError(f"{path}: not valid YAML ({reason})") from error
+    return check_params(content, str(path))
+
+
+def check_params(content: Any, source: str) -> Params:
+    """Check what a YAML file with the sections of `params.yaml` holds.
+
+    Args:
+        content: As parsed.
+        source: What an error message names as the place of the mistake.
+
+    Raises:
+        HarmoniadError: A key is unknown or has a wrong value.
+    """
     if not isinstance(content, dict):
-        raise HarmoniadError(f"{path}: must hold sections such as `data:` and `encoder:`.")
+        raise HarmoniadError(f"{source}: must hold sections such as `data:` and `encoder:`.")
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise HarmoniadError(f"{path}: {_first_problem(error)}") from error
+        raise HarmoniadError(f"{source}: {_first_problem(error)}") from error
 
 
 def _first_problem(error: ValidationError) -> str:

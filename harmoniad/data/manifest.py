@@ -54,12 +54,17 @@ def write_manifest(rows: "Iterable[Mapping[str, object]]", data_set: str) -> "pd
         rows: A mapping an image, with all of `COLUMNS`.
         data_set: The name of the data set.
     """
+    table = as_table(rows)
+    write_bytes(manifest_file(data_set), table.to_csv(index=False, lineterminator="\n").encode())
+    return table
+
+
+def as_table(rows: "Iterable[Mapping[str, object]]") -> "pd.DataFrame":
+    """The manifest as a table in the order of the paths, from a mapping an image with all of `COLUMNS`."""
     import pandas as pd
 
     table = pd.DataFrame(list(rows), columns=list(COLUMNS)).astype(COLUMNS)
-    table = table.sort_values("path", ignore_index=True)
-    write_bytes(manifest_file(data_set), table.to_csv(index=False, lineterminator="\n").encode())
-    return table
+    return table.sort_values("path", ignore_index=True)
 
 
 def read_manifest(data_sets: "Sequence[str]") -> "pd.DataFrame":
@@ -70,11 +75,16 @@ def read_manifest(data_sets: "Sequence[str]") -> "pd.DataFrame":
     """
     import pandas as pd
 
-    tables = [_read_one(manifest_file(name)) for name in sorted(set(data_sets))]
+    tables = [read_table(manifest_file(name)) for name in sorted(set(data_sets))]
     return pd.concat(tables, ignore_index=True).sort_values("path", ignore_index=True)
 
 
-def _read_one(path: Path) -> "pd.DataFrame":
+def read_table(path: Path) -> "pd.DataFrame":
+    """Read one manifest file.
+
+    Raises:
+        HarmoniadError: It is missing or lacks columns.
+    """
     import pandas as pd
 
     if not path.is_file():

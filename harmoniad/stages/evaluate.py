@@ -50,7 +50,7 @@ def run(params: Params) -> str:
     rows = _concat([held_out, test])
     cache, _ = ensure_features(image_paths(rows), model.encoder, params.encode, params.device)
 
-    threshold, held_out_scores = _calibrate(held_out, model, cache, params)
+    threshold, held_out_scores = threshold_of(held_out, model, cache, params)
     metrics, test_scores = _measure(test, model, cache, threshold.image_score, params)
     scores = _score_table(rows, held_out_scores + test_scores, threshold)
     scores["heatmap"] = _draw_heatmaps(scores, rows, model, cache, threshold, params)
@@ -64,9 +64,14 @@ def run(params: Params) -> str:
     return f"{metrics_table(metrics)}\n\nheat maps: {HEATMAPS_DIR.as_posix()}, report: {REPORT_FILE.as_posix()}"
 
 
-def _calibrate(
+def threshold_of(
     held_out: "pd.DataFrame", model: TrainedModel, cache: FeatureCache, params: Params
 ) -> tuple[Threshold, list[float]]:
+    """Set the threshold on held-out good images, and give their scores in the order of the rows.
+
+    Raises:
+        HarmoniadError: There are none.
+    """
     image_score = ImageScore.from_params(params.evaluate)
     scores, medians = [], []
     for scored in score_images(held_out, model, cache, image_score, "calibrate"):

@@ -1,6 +1,7 @@
 """The prepare stage: a data set's folders become a manifest, one row an image."""
 
 from collections import defaultdict
+from pathlib import Path
 
 from harmoniad.data.layouts import Record
 from harmoniad.data.manifest import fingerprint, write_manifest
@@ -8,7 +9,7 @@ from harmoniad.data.measure import Row, measure_all
 from harmoniad.data.sets import DATA_DIR, layout_of
 from harmoniad.data.splits import share_by_hash
 from harmoniad.errors import HarmoniadError
-from harmoniad.params import Params
+from harmoniad.params import Params, Prepare
 
 # The two splits look at different digits of the hash: with the same ones, the held-out images would all be test images.
 _TEST_DIGITS, _HELD_OUT_DIGITS = slice(0, 8), slice(8, 16)
@@ -20,14 +21,7 @@ def run(params: Params, data_set: str) -> str:
     Raises:
         HarmoniadError: The data set is missing, has no known layout or holds no image.
     """
-    root = DATA_DIR / data_set
-    layout = layout_of(root)
-    records = list(layout.read(root))
-    if not records:
-        raise HarmoniadError(f"{root.as_posix()}: holds no images. Expected {layout.EXPECTED}.")
-    rows = [_row(record, data_set, row) for record, row in zip(records, measure_all(records, "prepare"), strict=True)]
-    _split(rows, params.prepare.folder_test, params.prepare.held_out)
-    manifest = write_manifest(rows, data_set)
+    manifest = write_manifest(measured_rows(DATA_DIR / data_set, data_set, params.prepare), data_set)
     count = manifest["split"].value_counts()
     broken = int((manifest["problem"] != "").sum())
     return (
@@ -35,6 +29,21 @@ def run(params: Params, data_set: str) -> str:
         f"out, {count.get('test', 0)} test{f', {broken} broken' if broken else ''}), categories "
         f"{', '.join(sorted(set(manifest['category'])))}, data {fingerprint(manifest)}"
     )
+
+
+def measured_rows(root: Path, data_set: str, params: Prepare) -> list[Row]:
+    """Measure and split the images of one data set: a row of the manifest for each.
+
+    Raises:
+        HarmoniadError: See `run`.
+    """
+    layout = layout_of(root)
+    records = list(layout.read(root))
+    if not records:
+        raise HarmoniadError(f"{root.as_posix()}: holds no images. Expected {layout.EXPECTED}.")
+    rows = [_row(record, data_set, row) for record, row in zip(records, measure_all(records, "prepare"), strict=True)]
+    _split(rows, params.folder_test, params.held_out)
+    return rows
 
 
 def _row(record: Record, data_set: str, measured: Row) -> Row:

@@ -1,8 +1,8 @@
 """Stage `train`: one joint model over all categories, from cached features."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harmoniad.data.manifest import fingerprint, read_manifest, usable
 from harmoniad.environment import STATE_DIR
@@ -15,7 +15,27 @@ from harmoniad.models.detector import detector_class
 from harmoniad.models.storage import MODEL_DIR, TrainedModel, save_model
 from harmoniad.params import Params
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 LOSS = Path("results/train/loss.csv")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training gave, before anything of it is saved.
+
+    Attributes:
+        model: The trained model.
+        features: What it was trained on.
+        log: A row a step; empty for a detector that is not trained by gradient.
+        checkpoint: May be deleted as soon as the model is saved.
+    """
+
+    model: TrainedModel
+    features: CachedFeatures
+    log: list[dict[str, float]]
+    checkpoint: Path
 
 
 def run(params: Params) -> str:
@@ -27,15 +47,32 @@ def run(params: Params) -> str:
     import pandas as pd
 
     manifest = usable(read_manifest(params.data.sets))
+    training = train_model(manifest, params, STATE_DIR / "checkpoints")
+    save_model(MODEL_DIR, training.model)
+    columns = list(training.log[0]) if training.log else ["step", "loss", "learning_rate"]
+    with replacing(LOSS) as temporary:
+        table = pd.DataFrame(training.log, columns=columns)
+        table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+    training.checkpoint.unlink(missing_ok=True)
+    categories = len(training.model.categories)
+    return f"train: {params.detector.name} on {len(training.features)} images of {categories} categories"
+
+
+def train_model(manifest: "pd.DataFrame", params: Params, checkpoints: Path) -> Training:
+    """Train on the good training images of a manifest, encoding those that the cache lacks.
+
+    Raises:
+        HarmoniadError: There are no such images.
+    """
     rows = manifest[(manifest["split"] == "train") & (manifest["label"] == "good")]
     if rows.empty:
-        raise HarmoniadError(f"data.sets: {', '.join(params.data.sets)} have no good training images.")
+        raise HarmoniadError(f"data.sets: {', '.join(sorted(set(manifest['data_set'])))} have no good training images.")
     spec = EncoderSpec.from_params(params.encoder)
     cache, _ = ensure_features(image_paths(rows), spec, params.encode, params.device)
     features = CachedFeatures(cache, rows["sha256"].tolist(), rows["category"].tolist())
 
     detector = detector_class(params.detector.name).create(cache.shapes, params)
-    checkpoint = STATE_DIR / "checkpoints" / f"{_training_key(params, spec, features)}.safetensors"
+    checkpoint = checkpoints / f"{_training_key(params, spec, features)}.safetensors"
     log = detector.fit(features, device=choose_device(params.device), checkpoint=checkpoint)
     model = TrainedModel(
         detector_name=params.detector.name,
@@ -45,12 +82,7 @@ def run(params: Params) -> str:
         data_fingerprint=fingerprint(manifest),
         seed=params.seed,
     )
-    save_model(MODEL_DIR, model)
-    columns = list(log[0]) if log else ["step", "loss", "learning_rate"]
-    with replacing(LOSS) as temporary:
-        pd.DataFrame(log, columns=columns).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
-    checkpoint.unlink(missing_ok=True)
-    return f"train: {params.detector.name} on {len(features)} images of {len(model.categories)} categories"
+    return Training(model, features, log, checkpoint)
 
 
 def _training_key(params: Params, spec: EncoderSpec, features: CachedFeatures) -> str:

@@ -211,6 +211,20 @@ def test_any_size(size: int) -> None:
         assert picture.image.shape == (size, size, 3) and picture.mask.shape == (size, size)
 
 
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_a_varied_product_lies_at_any_angle_within_the_picture(category: str) -> None:
+    kind = CATALOGUE[category].kinds[0]
+    pictures = [take(Shot(category, kind, index), seed=4, size=SIZE, varied=True) for index in range(3)]
+    plain = take(Shot(category, kind, 0), seed=4, size=SIZE)
+    again = take(Shot(category, kind, 0), seed=4, size=SIZE, varied=True)
+    assert np.array_equal(again.image, pictures[0].image)
+    changed = [np.abs(one.clean_scene - plain.clean_scene).mean() for one in pictures]
+    assert min(changed) > 0.02
+    for picture in pictures:
+        assert picture.mask is not None and 0 < (picture.mask > 0).mean() < 0.5
+        assert picture.clean_scene.max(axis=-1).min() > 0.01  # nothing of the picture is empty
+
+
 def test_the_photographs_come_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise AssertionError("the network was used")

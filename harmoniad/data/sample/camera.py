@@ -20,6 +20,8 @@ class Fixture:
         shift: standard deviation in nominal pixels.
         height: how far the part stands over the background, in nominal pixels; sets its shadow.
         unsteady: how much the lamp and the white balance vary; 1 for a line that the daylight reaches.
+        any_angle: whether the part lies at any angle, seen from farther away so that all of it stays in the picture
+            (from nearer, if it fills the frame). Its own shading turns with it, as if lit by a lamp on the part.
     """
 
     background: str | None = None
@@ -27,6 +29,7 @@ class Fixture:
     shift: float = 0.0
     height: float = 0.0
     unsteady: float = 1.0
+    any_angle: bool = False
 
 
 def photograph(part: Part, fixture: Fixture, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -68,7 +71,10 @@ def _draw_pose(fixture: Fixture, n: int, rng: np.random.Generator) -> tuple[floa
     """How the part lies: the affine matrix from picture to surface, (a, b, c, d, e, f) as Pillow wants it."""
     angle = np.deg2rad(fixture.angle * np.clip(rng.standard_normal(), -2.5, 2.5))
     shift = fixture.shift * np.clip(rng.standard_normal(2), -2.5, 2.5) * n / NOMINAL_SIZE
-    cos, sin = float(np.cos(angle)), float(np.sin(angle))
+    zoom = 1.0
+    if fixture.any_angle:
+        angle, zoom = rng.uniform(0, 2 * np.pi), 2 ** (0.5 if fixture.background else -0.5)
+    cos, sin = zoom * float(np.cos(angle)), zoom * float(np.sin(angle))
     left = n / 2 - (cos + sin) * n / 2 - float(shift[0])
     top = n / 2 - (cos - sin) * n / 2 - float(shift[1])
     return cos, sin, left, -sin, cos, top

@@ -5,11 +5,12 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
-from harmoniad.data.sample.shots import CATALOGUE, Shot, take
+from harmoniad.data.sample.shots import CATALOGUE, Picture, Shot, take
 from harmoniad.errors import HarmoniadError
 from harmoniad.files import replacing_folder
 
@@ -26,6 +27,7 @@ def generate(
     defect: int = 30,
     size: int = 256,
     categories: Sequence[str] | None = None,
+    varied: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write the data set in the layout of MVTec AD. The same arguments give the same bytes on the same machine.
@@ -41,6 +43,7 @@ def generate(
         defect: Defective images a category, dealt out to its kinds of defect in turn.
         size: Side of an image in pixels.
         categories: Some of `CATEGORIES`; None for all.
+        varied: Parts lie at any angle and their material differs from one to the next.
         progress: Called with (images done, images in all) after each image.
 
     Raises:
@@ -57,7 +60,7 @@ def generate(
             (folder / shot.image_path).parent.mkdir(parents=True, exist_ok=True)
             if shot.has_defect:
                 (folder / shot.mask_path).parent.mkdir(parents=True, exist_ok=True)
-        _write_all(shots, folder, seed, size, progress)
+        _write_all(shots, folder, partial(take, seed=seed, size=size, varied=varied), progress)
 
 
 def _checked_categories(categories: Sequence[str] | None) -> list[str]:
@@ -114,11 +117,14 @@ def _shots(name: str, *, train: int, good: int, defect: int) -> Iterator[Shot]:
 
 
 def _write_all(
-    shots: Sequence[Shot], folder: Path, seed: int, size: int, progress: Callable[[int, int], None] | None
+    shots: Sequence[Shot],
+    folder: Path,
+    take_one: Callable[[Shot], Picture],
+    progress: Callable[[int, int], None] | None,
 ) -> None:
     # Threads suffice: nearly all the time goes to numpy, scipy and Pillow, which release the interpreter lock.
     with ThreadPoolExecutor(_available_cores()) as pool:
-        waiting = [pool.submit(_write, shot, folder, seed, size) for shot in shots]
+        waiting = [pool.submit(_write, shot, folder, take_one) for shot in shots]
         try:
             for done, future in enumerate(as_completed(waiting), start=1):
                 future.result()
@@ -135,8 +141,8 @@ def _available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _write(shot: Shot, folder: Path, seed: int, size: int) -> None:
-    picture = take(shot, seed, size)
+def _write(shot: Shot, folder: Path, take_one: Callable[[Shot], Picture]) -> None:
+    picture = take_one(shot)
     # Noise does not repeat itself: without the search for repetitions files are smaller and written faster.
     Image.fromarray(picture.image).save(folder / shot.image_path, compress_level=1, compress_type=zlib.Z_HUFFMAN_ONLY)
     if picture.mask is not None:

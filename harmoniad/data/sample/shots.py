@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -162,17 +162,28 @@ def _keys(shot: Shot) -> tuple[int, int]:
     return zlib.crc32(shot.category.encode()), zlib.crc32(shot.group.encode())
 
 
-def take(shot: Shot, seed: int, size: int) -> Picture:
-    """Draw one product, with the defect that its group asks for, and photograph it."""
+def take(shot: Shot, seed: int, size: int, *, varied: bool = False) -> Picture:
+    """Draw one product, with the defect that its group asks for, and photograph it.
+
+    Args:
+        shot: Which image.
+        seed: Of the data set.
+        size: Side of the image in pixels.
+        varied: Whether it lies at any angle, the light is unsteady and its material differs from part to part.
+    """
     category = CATALOGUE[shot.category]
+    fixture = category.fixture
+    if varied:
+        fixture = replace(fixture, any_angle=True, unsteady=fixture.unsteady + 1)
     of_shot = np.random.SeedSequence(seed, spawn_key=(*_keys(shot), shot.index))
-    part_seed, camera_seed, noise_seed, defect_seed = of_shot.spawn(4)
+    part_seed, camera_seed, noise_seed, defect_seed, material_seed = of_shot.spawn(5)
 
     def render(*change: Change) -> Part:
-        return category.render(np.random.default_rng(part_seed), category.supersampling * size, *change)
+        part = category.render(np.random.default_rng(part_seed), category.supersampling * size, *change)
+        return _of_another_batch(part, np.random.default_rng(material_seed)) if varied else part
 
     def see(part: Part) -> np.ndarray:
-        return photograph(part, category.fixture, size, np.random.default_rng(camera_seed))
+        return photograph(part, fixture, size, np.random.default_rng(camera_seed))
 
     part = render()
     clean_scene = scene = see(part)
@@ -187,7 +198,7 @@ def take(shot: Shot, seed: int, size: int) -> Picture:
                 damaged = render(Change(shot.group, severity, int(rng.integers(2**32))))
                 footprint = np.zeros(part.colour.shape[:2], np.float32)
             scene = see(damaged)
-            covered = locate(footprint, category.fixture, size, np.random.default_rng(camera_seed)) > COVERED
+            covered = locate(footprint, fixture, size, np.random.default_rng(camera_seed)) > COVERED
             change = np.abs(scene - clean_scene).max(axis=-1)
             defective = covered | (change > CHANGED)
             big_enough = defective.sum() >= SMALLEST_DEFECT * (category.visibility * size / NOMINAL_SIZE) ** 2
@@ -196,6 +207,15 @@ def take(shot: Shot, seed: int, size: int) -> Picture:
             severity = min(severity + 0.1, 1)
         mask = defective.astype(np.uint8) * 255
     return Picture(read_out(scene, np.random.default_rng(noise_seed)), mask, scene, clean_scene)
+
+
+def _of_another_batch(part: Part, rng: np.random.Generator) -> Part:
+    """The same part of a material with another tint and contrast."""
+    tint, contrast = 1 + rng.uniform(-0.12, 0.12, size=3), rng.uniform(0.8, 1.25)
+    levels = (np.arange(256)[:, None] / 255) ** contrast * tint
+    table = (np.clip(levels, 0, 1) * 255 + 0.5).astype(np.uint8)
+    colour = np.stack([table[part.colour[..., channel], channel] for channel in range(3)], axis=-1)
+    return Part(colour, part.cover, part.light)
 
 
 def _damage(
