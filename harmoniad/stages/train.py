@@ -2,18 +2,24 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harmoniad.data.manifest import fingerprint, read_manifest, usable
 from harmoniad.environment import STATE_DIR
 from harmoniad.errors import HarmoniadError
-from harmoniad.features.dataset import CachedFeatures, image_paths
+from harmoniad.features.cache import FeatureCache
+from harmoniad.features.dataset import CachedFeatures, image_paths, image_views
 from harmoniad.features.encode import ensure_features
 from harmoniad.features.encoders import EncoderSpec, choose_device
+from harmoniad.features.views import views_of
 from harmoniad.files import replacing, sha256_json
 from harmoniad.models.detector import detector_class
 from harmoniad.models.storage import MODEL_DIR, TrainedModel, save_model
-from harmoniad.params import Params
+from harmoniad.params import Params, Views
+from harmoniad.tiling import Tiling
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LOSS = Path("results/train/loss.csv")
 
@@ -31,12 +37,14 @@ def run(params: Params) -> str:
     if rows.empty:
         raise HarmoniadError(f"data.sets: {', '.join(params.data.sets)} have no good training images.")
     spec = EncoderSpec.from_params(params.encoder)
-    cache, _ = ensure_features(image_paths(rows), spec, params.encode, params.device)
-    features = CachedFeatures(cache, rows["sha256"].tolist(), rows["category"].tolist())
+    views = image_views(rows, lambda row: views_of(row, params.views))
+    cache, _ = ensure_features(image_paths(rows), spec, params.encode, params.device, views)
+    features, synthetic = _good_and_synthetic(cache, rows, params.views)
 
     detector = detector_class(params.detector.name).create(cache.shapes, params)
-    checkpoint = STATE_DIR / "checkpoints" / f"{_training_key(params, spec, features)}.safetensors"
-    log = detector.fit(features, device=choose_device(params.device), checkpoint=checkpoint)
+    checkpoint = STATE_DIR / "checkpoints" / f"{_training_key(params, spec, features, synthetic)}.safetensors"
+    device = choose_device(params.device)
+    log = detector.fit(features, synthetic=synthetic, device=device, checkpoint=checkpoint)
     model = TrainedModel(
         detector_name=params.detector.name,
         detector=detector,
@@ -44,22 +52,40 @@ def run(params: Params) -> str:
         categories=sorted(set(features.categories)),
         data_fingerprint=fingerprint(manifest),
         seed=params.seed,
+        tiling=Tiling.from_params(params.views),
     )
     save_model(MODEL_DIR, model)
     columns = ["step", "loss", "learning_rate", "high_share"]
     with replacing(LOSS) as temporary:
         pd.DataFrame(log, columns=columns).to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
     checkpoint.unlink(missing_ok=True)
-    return f"train: {params.detector.name} on {len(features)} images of {len(model.categories)} categories"
+    copies = f" and {len(synthetic)} with made defects" if synthetic else ""
+    return (
+        f"train: {params.detector.name} on {len(features)} views{copies} of {len(rows)} images "
+        f"of {len(model.categories)} categories"
+    )
 
 
-def _training_key(params: Params, spec: EncoderSpec, features: CachedFeatures) -> str:
+def _good_and_synthetic(
+    cache: FeatureCache, rows: "pd.DataFrame", params: Views
+) -> tuple[CachedFeatures, CachedFeatures | None]:
+    good = CachedFeatures.of_rows(
+        cache, rows, lambda row: [view for view in views_of(row, params) if view.synthetic is None]
+    )
+    synthetic = CachedFeatures.of_rows(
+        cache, rows, lambda row: [view for view in views_of(row, params) if view.synthetic is not None]
+    )
+    return good, synthetic if len(synthetic) else None
+
+
+def _training_key(params: Params, spec: EncoderSpec, features: CachedFeatures, synthetic: CachedFeatures | None) -> str:
     """A checkpoint may be used only by a training of the same detector on the same features."""
     content: dict[str, Any] = {
         "encoder": asdict(spec),
         "detector": params.detector.model_dump(),
         "train": params.train.model_dump(exclude={"checkpoint_seconds"}),
         "seed": params.seed,
-        "images": list(features.images),
+        "views": features.keys,
+        "synthetic": synthetic.keys if synthetic else [],
     }
     return sha256_json(content)[:16]

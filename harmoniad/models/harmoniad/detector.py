@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harmoniad.features.cache import Shape
-from harmoniad.models.detector import FeatureSet
+from harmoniad.models.detector import FeatureSet, SyntheticSet
 from harmoniad.models.harmoniad.loss import token_distance
 from harmoniad.models.harmoniad.network import HarmoniadNetwork
 from harmoniad.models.harmoniad.training import train
@@ -48,7 +48,9 @@ class HarmoniadDetector:
         detector._bank, detector._scale = tensors["memory.bank"], tensors["memory.scale"]
         return detector
 
-    def fit(self, features: FeatureSet, *, device: torch.device, checkpoint: Path) -> list[dict[str, float]]:
+    def fit(
+        self, features: FeatureSet, *, synthetic: SyntheticSet | None = None, device: torch.device, checkpoint: Path
+    ) -> list[dict[str, float]]:
         """Train the network, fill the memory, and put both maps on one scale."""
         kept_back = list(range(0, len(features), CALIBRATION_SHARE)) if len(features) >= CALIBRATION_SHARE else []
         fitted = sorted(set(range(len(features))) - set(kept_back))
@@ -135,6 +137,7 @@ class _Subset:
     def __init__(self, features: FeatureSet, indices: Sequence[int]) -> None:
         self._features, self._indices = features, indices
         self.shapes = features.shapes
+        self.images = [features.images[index] for index in indices]
         self.categories = [features.categories[index] for index in indices]
 
     def __len__(self) -> int:
