@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from harmoniad.features.cache import FeatureCache, Shape
-from harmoniad.features.views import View
+from harmoniad.features.views import View, views_of
+from harmoniad.params import Views
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +71,17 @@ class CachedFeatures:
 
     def _key(self, index: int) -> str:
         return self.views[index].key(self.images[index]) if self.views is not None else self.images[index]
+
+
+def training_features(
+    cache: FeatureCache, rows: "pd.DataFrame", params: Views
+) -> tuple[CachedFeatures, CachedFeatures | None]:
+    """The views of good training images, and their copies with made defects, or None if there are none."""
+    good = CachedFeatures.of_rows(cache, rows, lambda row: [v for v in views_of(row, params) if v.synthetic is None])
+    made = CachedFeatures.of_rows(
+        cache, rows, lambda row: [v for v in views_of(row, params) if v.synthetic is not None]
+    )
+    return good, made if len(made) else None
 
 
 def image_paths(manifest: "pd.DataFrame") -> dict[str, Path]:

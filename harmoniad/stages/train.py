@@ -2,24 +2,20 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harmoniad.data.manifest import fingerprint, read_manifest, usable
 from harmoniad.environment import STATE_DIR
 from harmoniad.errors import HarmoniadError
-from harmoniad.features.cache import FeatureCache
-from harmoniad.features.dataset import CachedFeatures, image_paths, image_views
+from harmoniad.features.dataset import CachedFeatures, image_paths, image_views, training_features
 from harmoniad.features.encode import ensure_features
 from harmoniad.features.encoders import EncoderSpec, choose_device
 from harmoniad.features.views import views_of
 from harmoniad.files import replacing, sha256_json
 from harmoniad.models.detector import detector_class
 from harmoniad.models.storage import MODEL_DIR, TrainedModel, save_model
-from harmoniad.params import Params, Views
+from harmoniad.params import Params
 from harmoniad.tiling import Tiling
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 LOSS = Path("results/train/loss.csv")
 
@@ -39,7 +35,7 @@ def run(params: Params) -> str:
     spec = EncoderSpec.from_params(params.encoder)
     views = image_views(rows, lambda row: views_of(row, params.views))
     cache, _ = ensure_features(image_paths(rows), spec, params.encode, params.device, views)
-    features, synthetic = _good_and_synthetic(cache, rows, params.views)
+    features, synthetic = training_features(cache, rows, params.views)
 
     detector = detector_class(params.detector.name).create(cache.shapes, params)
     checkpoint = STATE_DIR / "checkpoints" / f"{_training_key(params, spec, features, synthetic)}.safetensors"
@@ -64,18 +60,6 @@ def run(params: Params) -> str:
         f"train: {params.detector.name} on {len(features)} views{copies} of {len(rows)} images "
         f"of {len(model.categories)} categories"
     )
-
-
-def _good_and_synthetic(
-    cache: FeatureCache, rows: "pd.DataFrame", params: Views
-) -> tuple[CachedFeatures, CachedFeatures | None]:
-    good = CachedFeatures.of_rows(
-        cache, rows, lambda row: [view for view in views_of(row, params) if view.synthetic is None]
-    )
-    synthetic = CachedFeatures.of_rows(
-        cache, rows, lambda row: [view for view in views_of(row, params) if view.synthetic is not None]
-    )
-    return good, synthetic if len(synthetic) else None
 
 
 def _training_key(params: Params, spec: EncoderSpec, features: CachedFeatures, synthetic: CachedFeatures | None) -> str:
