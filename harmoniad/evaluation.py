@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from harmoniad.data.images import load_mask
 from harmoniad.features.cache import FeatureCache
 from harmoniad.features.dataset import CachedFeatures
+from harmoniad.features.views import tile_views
 from harmoniad.metrics import ImageMetrics, PixelMetrics
 from harmoniad.models.storage import TrainedModel
 from harmoniad.progress import Progress
@@ -30,7 +32,7 @@ class Scored:
     Attributes:
         position: Row of the manifest that it belongs to.
         score: Raw image score.
-        pixel_map: Raw scores (R, R) at the encoder's resolution.
+        pixel_map: Raw scores: (R, R) at the encoder's resolution, or (h, w) of an image that was cut into tiles.
     """
 
     position: int
@@ -41,19 +43,29 @@ class Scored:
 def score_images(
     rows: "pd.DataFrame", model: TrainedModel, cache: FeatureCache, image_score: ImageScore, label: str
 ) -> Iterator[Scored]:
-    """Score the images of some rows of a manifest from their cached features, in the order of the rows."""
-    features = CachedFeatures(cache, rows["sha256"].tolist(), rows["category"].tolist())
-    with Progress(label, len(features), "images") as progress:
-        for start in range(0, len(features), BATCH_SIZE):
-            indices = range(start, min(start + BATCH_SIZE, len(features)))
-            categories = [features.categories[index] for index in indices]
-            with torch.inference_mode():
-                token_maps = model.detector.anomaly_maps(features.batch(indices), categories)
-                maps = image_score.pixel_maps(token_maps, model.encoder.resolution)
-                scores = image_score(maps).tolist()
-            for index, score, pixel_map in zip(indices, scores, maps, strict=True):
-                yield Scored(index, score, pixel_map)
-            progress.advance(len(indices))
+    """Score the images of some rows of a manifest from their cached features, in the order of the rows.
+
+    Memory: the maps of one batch and of one image's tiles.
+    """
+    features = CachedFeatures.of_rows(cache, rows, lambda row: tile_views(row, model.tiling))
+    maps = _view_maps(features, model, image_score)
+    with Progress(label, len(rows), "images") as progress:
+        for position, (width, height) in enumerate(zip(rows["width"], rows["height"], strict=True)):
+            boxes = model.tiling.boxes(width, height)
+            score, pixel_map = image_score.join(torch.stack(list(islice(maps, len(boxes)))), boxes, width, height)
+            yield Scored(position, score, pixel_map)
+            progress.advance()
+
+
+def _view_maps(features: CachedFeatures, model: TrainedModel, image_score: ImageScore) -> Iterator[Tensor]:
+    """The map (R, R) of each entry."""
+    for start in range(0, len(features), BATCH_SIZE):
+        indices = range(start, min(start + BATCH_SIZE, len(features)))
+        categories = [features.categories[index] for index in indices]
+        with torch.inference_mode():
+            token_maps = model.detector.anomaly_maps(features.batch(indices), categories)
+            maps = image_score.pixel_maps(token_maps, model.encoder.resolution)
+        yield from maps
 
 
 class CategoryMetrics:
@@ -73,7 +85,7 @@ class CategoryMetrics:
         Args:
             row: Its row of the manifest.
             score: Its image score.
-            pixel_map: (R, R).
+            pixel_map: As in `Scored`.
         """
         category, path = row["category"], row["path"]
         is_defect = row["label"] == "defect"

@@ -1,19 +1,24 @@
 """A model at work: images in, scores, verdicts and anomaly maps out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from harmoniad.errors import HarmoniadError
 from harmoniad.features.encoders import Encoder, choose_device, resize
 from harmoniad.files import read_json
 from harmoniad.models.storage import TrainedModel, load_model
 from harmoniad.scoring import Threshold, resize_map
+from harmoniad.tiling import Box
+
+BATCH_SIZE = 16  # tiles that the encoder and the detector see at once
 
 
 @dataclass(frozen=True)
@@ -67,19 +72,37 @@ class Inspector:
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
                 raise HarmoniadError(f"an image must be uint8 (H, W, 3), but one is {image.dtype} {image.shape}.")
         names = list(categories or [None] * len(images))
-        resolution = self.model.encoder.resolution
-        layers = self.encoder([resize(Image.fromarray(image), resolution) for image in images])
-        layers = [layer.half() for layer in layers]  # as the cache stores them, so that both ways give one score
-        known = None if None in names else [str(name) for name in names]
-        with torch.inference_mode():
-            token_maps = self.model.detector.anomaly_maps([layer.float() for layer in layers], known)
-            maps = self.threshold.image_score.pixel_maps(token_maps, resolution)
-            scores = self.threshold.image_score(maps).tolist()
+        boxes = [self.model.tiling.boxes(image.shape[1], image.shape[0]) for image in images]
+        tiles = [(number, box) for number, of_image in enumerate(boxes) for box in of_image]
+        maps: Iterator[Tensor] = chain.from_iterable(
+            self._maps(images, names, tiles[start : start + BATCH_SIZE]) for start in range(0, len(tiles), BATCH_SIZE)
+        )
         return [
-            self._prediction(score, anomaly_map, image, name)
-            for score, anomaly_map, image, name in zip(scores, maps, images, names, strict=True)
+            self._prediction(torch.stack(list(islice(maps, len(of_image)))), of_image, image, name)
+            for of_image, image, name in zip(boxes, images, names, strict=True)
         ]
 
-    def _prediction(self, score: float, anomaly_map: torch.Tensor, image: np.ndarray, name: str | None) -> Prediction:
+    def _maps(
+        self, images: Sequence[np.ndarray], names: Sequence[str | None], tiles: Sequence[tuple[int, Box | None]]
+    ) -> Tensor:
+        """Maps (B, R, R) of some tiles, each the number of its image and its place there."""
+        resolution = self.model.encoder.resolution
+        layers = self.encoder([resize(Image.fromarray(_cut(images[n], box)), resolution) for n, box in tiles])
+        layers = [layer.half() for layer in layers]  # as the cache stores them, so that both ways give one score
+        known = None if None in names else [str(names[n]) for n, _ in tiles]
+        with torch.inference_mode():
+            token_maps = self.model.detector.anomaly_maps([layer.float() for layer in layers], known)
+            return self.threshold.image_score.pixel_maps(token_maps, resolution)
+
+    def _prediction(self, maps: Tensor, boxes: Sequence[Box | None], image: np.ndarray, name: str | None) -> Prediction:
+        height, width = image.shape[:2]
         threshold = self.threshold.of(name)
-        return Prediction(score, threshold, score > threshold, resize_map(anomaly_map, *image.shape[:2]))
+        score, anomaly_map = self.threshold.image_score.join(maps, boxes, width, height)
+        return Prediction(score, threshold, score > threshold, resize_map(anomaly_map, height, width))
+
+
+def _cut(image: np.ndarray, box: Box | None) -> np.ndarray:
+    if box is None:
+        return image
+    left, top, right, bottom = box
+    return image[top:bottom, left:right]

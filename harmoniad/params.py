@@ -103,6 +103,27 @@ class Encode(Section):
     cache: str = ".harmoniad/features"
 
 
+class Views(Section):
+    """How images are looked at. Each view is encoded once, as an image of its own."""
+
+    rotations: Positive = 1
+    """Evenly spaced angles at which each training image is seen."""
+    flips: bool = False
+    """Whether it is seen mirrored too."""
+    synthetic: Annotated[int, Field(ge=0)] = 2
+    """Copies of each training image with made defects; they teach the fusion and the head, never the threshold."""
+    tile: Annotated[int, Field(ge=0)] = 0
+    """Side of the tiles of large images, in the image's own pixels; 0 takes the whole image."""
+    tile_overlap: Annotated[float, Field(ge=0, le=0.75)] = 0.25
+    """Share of a tile that its neighbour shows too."""
+
+    @model_validator(mode="after")
+    def _tile_is_not_tiny(self) -> "Views":
+        if 0 < self.tile < 32:
+            raise ValueError("tile must be 0 or at least 32")
+        return self
+
+
 class Patchcore(Section):
     """PatchCore's memory bank (Roth et al., CVPR 2022)."""
 
@@ -271,6 +292,7 @@ class Params(Section):
     validate_: Validate = Field(default_factory=Validate, alias="validate")
     encoder: Encoder = Encoder()
     encode: Encode = Encode()
+    views: Views = Views()
     detector: Detector = Detector()
     train: Train = Train()
     evaluate: Evaluate = Evaluate()

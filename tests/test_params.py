@@ -31,6 +31,8 @@ def test_an_empty_section_takes_its_defaults(tmp_path: Path) -> None:
         ("encoder:\n  name: resnet50", ["`encoder.name`", "'resnet50'"]),
         ("encoder:\n  layers: [3, 2]", ["`encoder`", "ascend"]),
         ("evaluate:\n  smoothing_kernel: 4", ["`evaluate`", "odd"]),
+        ("views:\n  tile: 8", ["`views`", "at least 32"]),
+        ("views:\n  tile_overlap: 0.9", ["`views.tile_overlap`"]),
         ("detector:\n  name: magic", ["`detector.name`", "'patchcore'"]),
         ("detector:\n  inp_former: {width: 24, heads: 5}", ["`detector.inp_former`", "multiple of heads"]),
         ("detector:\n  dinomaly: {split: true}", ["unknown key `detector.dinomaly.split`"]),

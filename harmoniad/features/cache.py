@@ -1,4 +1,4 @@
-"""The feature cache: one small file an image, named by its content, so that nothing is ever encoded twice.
+"""The feature cache: one small file a view of an image, named by its content, so that nothing is ever encoded twice.
 
 A file is written under a temporary name and renamed, so a kill at any moment loses at most the image at hand, and two
 writers write the same bytes to the same name. Reading is memory-mapped: training on many images needs no more memory.
@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from PIL import Image
 
 from harmoniad.errors import HarmoniadError
 from harmoniad.features.encoders import EncoderSpec
 from harmoniad.files import read_json, write_bytes, write_json
 
 Shape = tuple[int, int, int]
+MASK_GRID = 64  # side of the stored masks of made defects
 
 
 @dataclass(frozen=True)
@@ -47,37 +49,60 @@ class FeatureCache:
             return None
         return cls(file.parent, tuple(tuple(shape) for shape in read_json(file)["shapes"]))
 
-    def path(self, sha256: str) -> Path:
-        """The file of an image's features."""
-        return self.folder / sha256[:2] / f"{sha256}.npy"
+    def path(self, key: str) -> Path:
+        """The file of a view's features; the key of an image itself is its SHA-256."""
+        return self.folder / key[:2] / f"{key}.npy"
 
-    def missing(self, images: Iterable[str]) -> list[str]:
-        """Which images, by their SHA-256, have no whole file of features; in the order given, none twice."""
-        size = _npy_bytes(np.zeros(self._length, np.float16))
-        whole = len(size)
-        return [sha256 for sha256 in dict.fromkeys(images) if _size(self.path(sha256)) != whole]
+    def mask_path(self, key: str) -> Path:
+        """The file of the mask of a view with a made defect."""
+        return self.folder / key[:2] / f"{key}.mask.npy"
 
-    def write(self, sha256: str, layers: Sequence[np.ndarray]) -> None:
-        """Store the layers (D, h, w) of an image as float16.
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Which views have no whole file of features; in the order given, none twice."""
+        whole = len(_npy_bytes(np.zeros(self._length, np.float16)))
+        return [key for key in dict.fromkeys(keys) if _size(self.path(key)) != whole]
+
+    def missing_masks(self, keys: Iterable[str]) -> list[str]:
+        """Which views have no whole file of a mask; in the order given, none twice."""
+        whole = len(_npy_bytes(np.zeros((MASK_GRID, MASK_GRID), np.uint8)))
+        return [key for key in dict.fromkeys(keys) if _size(self.mask_path(key)) != whole]
+
+    def write(self, key: str, layers: Sequence[np.ndarray]) -> None:
+        """Store the layers (D, h, w) of a view as float16.
 
         Raises:
             HarmoniadError: The disk is full, or a feature is too large for float16.
         """
         flat = np.concatenate([layer.astype(np.float16).ravel() for layer in layers])
         if not np.isfinite(flat).all():
-            raise HarmoniadError(f"image {sha256}: the encoder gives values beyond float16. Are the weights right?")
-        write_bytes(self.path(sha256), _npy_bytes(flat))
+            raise HarmoniadError(f"image {key}: the encoder gives values beyond float16. Are the weights right?")
+        write_bytes(self.path(key), _npy_bytes(flat))
 
-    def read(self, sha256: str) -> list[np.ndarray]:
-        """The layers (D, h, w) of an image, float16, memory-mapped.
+    def write_mask(self, key: str, mask: np.ndarray) -> None:
+        """Store a mask (R, R) of bool as the share of each cell of a grid that is defective.
 
         Raises:
-            HarmoniadError: The image has not been encoded.
+            HarmoniadError: The disk is full.
         """
-        try:
-            flat = np.load(self.path(sha256), mmap_mode="r", allow_pickle=False)
-        except (FileNotFoundError, ValueError) as error:
-            raise HarmoniadError(f"{self.path(sha256)}: no features. Run `harmoniad encode`.") from error
+        image = Image.fromarray(mask.astype(np.uint8) * 255)
+        cells = image.resize((MASK_GRID, MASK_GRID), Image.Resampling.BOX)
+        write_bytes(self.mask_path(key), _npy_bytes(np.asarray(cells)))
+
+    def read_mask(self, key: str) -> np.ndarray:
+        """Share of each cell that is defective, from 0 to 255: (64, 64) of uint8.
+
+        Raises:
+            HarmoniadError: The view has not been encoded, or has no made defect.
+        """
+        return _load(self.mask_path(key))
+
+    def read(self, key: str) -> list[np.ndarray]:
+        """The layers (D, h, w) of a view, float16, memory-mapped.
+
+        Raises:
+            HarmoniadError: The view has not been encoded.
+        """
+        flat = _load(self.path(key))
         ends = np.cumsum([np.prod(shape) for shape in self.shapes])[:-1]
         return [part.reshape(shape) for part, shape in zip(np.split(flat, ends), self.shapes, strict=True)]
 
@@ -95,6 +120,14 @@ def _npy_bytes(array: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
+
+
+def _load(path: Path) -> np.ndarray:
+    try:
+        content: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, ValueError) as error:
+        raise HarmoniadError(f"{path}: no features. Run `harmoniad encode`.") from error
+    return content
 
 
 def _size(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -10,62 +11,106 @@ from PIL import Image
 
 from harmoniad.data.images import load_rgb
 from harmoniad.features.cache import FeatureCache
-from harmoniad.features.encoders import Encoder, EncoderSpec, choose_device, resize
+from harmoniad.features.encoders import Encoder, EncoderSpec, choose_device
+from harmoniad.features.views import View
 from harmoniad.params import Encode
 from harmoniad.progress import Progress
 
+WHOLE = (View(),)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A view of an image as the encoder takes it, with the mask of its made defect."""
+
+    key: str
+    pixels: np.ndarray
+    mask: np.ndarray | None
+
 
 def ensure_features(
-    images: Mapping[str, Path], spec: EncoderSpec, params: Encode, device: str
+    images: Mapping[str, Path],
+    spec: EncoderSpec,
+    params: Encode,
+    device: str,
+    views: Mapping[str, Sequence[View]] | None = None,
 ) -> tuple[FeatureCache, int]:
-    """Encode the images that the cache does not hold yet.
+    """Encode the views that the cache does not hold yet.
 
     Args:
         images: Path of each image by the SHA-256 of its content.
         spec: The encoder.
         params: Batch size, decoding threads and the place of the cache.
         device: `auto`, `cpu` or `cuda`.
+        views: Views of each image by the SHA-256 of its content; without them, the images as they are.
 
     Returns:
-        The cache, and how many images were encoded.
+        The cache, and how many views were encoded.
 
     Raises:
         HarmoniadError: Weights are missing, an image cannot be decoded, or the disk is full. What was encoded is kept.
     """
     root = Path(params.cache)
     cache = FeatureCache.open(root, spec)
-    missing = cache.missing(images) if cache else list(images)
+    wanted = {sha256: views[sha256] if views else WHOLE for sha256 in images}
+    missing = _missing(wanted, cache) if cache else wanted
+    count = sum(len(views) for views in missing.values())
     if cache and not missing:
         return cache, 0
     encoder = Encoder(spec, choose_device(device))
-    with Progress("encode", len(missing), "images") as progress:
-        for names, batch in _batches(missing, images, spec.resolution, params):
-            layers = [layer.cpu().numpy() for layer in encoder(batch)]
+    with Progress("encode", count, "views") as progress:
+        for batch in _batches(missing, images, spec.resolution, params):
+            layers = [layer.cpu().numpy() for layer in encoder([seen.pixels for seen in batch])]
             cache = cache or FeatureCache.create(root, spec, [layer.shape[1:] for layer in layers])
-            for position, sha256 in enumerate(names):
-                cache.write(sha256, [layer[position] for layer in layers])
-            progress.advance(len(names))
-    assert cache is not None, "there is at least one missing image, so the loop has run"
-    return cache, len(missing)
+            for position, seen in enumerate(batch):
+                if seen.mask is not None:
+                    cache.write_mask(seen.key, seen.mask)
+                cache.write(seen.key, [layer[position] for layer in layers])
+            progress.advance(len(batch))
+    assert cache is not None, "there is at least one missing view, so the loop has run"
+    return cache, count
+
+
+def _missing(wanted: Mapping[str, Sequence[View]], cache: FeatureCache) -> dict[str, list[View]]:
+    """The views that are not in the cache, of the images that have such."""
+    missing = {}
+    for sha256, views in wanted.items():
+        keys = {view.key(sha256): view for view in views}
+        absent = {*cache.missing(keys), *cache.missing_masks(k for k, v in keys.items() if v.synthetic is not None)}
+        if absent:
+            missing[sha256] = [view for key, view in keys.items() if key in absent]
+    return missing
 
 
 def _batches(
-    names: Sequence[str], images: Mapping[str, Path], resolution: int, params: Encode
-) -> Iterator[tuple[list[str], list[np.ndarray]]]:
-    """Give batches of decoded images, decoding a few batches ahead."""
+    missing: Mapping[str, Sequence[View]], images: Mapping[str, Path], resolution: int, params: Encode
+) -> Iterator[list[_Seen]]:
+    """Give batches of views. Each image is decoded once, and only as many ahead as two batches need."""
     with ThreadPoolExecutor(max(1, params.workers)) as pool:
 
-        def decode(name: str) -> np.ndarray:
-            return resize(Image.fromarray(load_rgb(images[name])), resolution)
+        def look(sha256: str) -> list[_Seen]:
+            image = Image.fromarray(load_rgb(images[sha256]))
+            return [
+                _Seen(view.key(sha256), *view.apply_with_mask(image, resolution, sha256)) for view in missing[sha256]
+            ]
 
-        waiting = iter(names)
-        ahead = params.batch_size * 2
-        queue: list[tuple[str, Future[np.ndarray]]] = [(n, pool.submit(decode, n)) for n in islice(waiting, ahead)]
-        while queue:
-            now, queue = queue[: params.batch_size], queue[params.batch_size :]
-            queue += [(name, pool.submit(decode, name)) for name in islice(waiting, len(now))]
-            try:
-                yield [name for name, _ in now], [image.result() for _, image in now]
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        def stream() -> Iterator[_Seen]:
+            waiting, ahead = iter(missing), 0
+            queue: list[tuple[int, Future[list[_Seen]]]] = []
+            while True:
+                while ahead < 2 * params.batch_size and (sha256 := next(waiting, None)) is not None:
+                    queue.append((len(missing[sha256]), pool.submit(look, sha256)))
+                    ahead += len(missing[sha256])
+                if not queue:
+                    return
+                count, future = queue.pop(0)
+                yield from future.result()
+                ahead -= count
+
+        try:
+            seen = stream()
+            while batch := list(islice(seen, params.batch_size)):
+                yield batch
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise

@@ -13,11 +13,15 @@ from harmoniad.params import Params
 
 
 class FeatureSet(Protocol):
-    """Features of some images, such as `harmoniad.features.dataset.CachedFeatures`."""
+    """Features of some views of images, such as `harmoniad.features.dataset.CachedFeatures`."""
+
+    @property
+    def images(self) -> Sequence[str]:
+        """SHA-256 of the image of each entry: entries of one image are views of it, and belong together."""
 
     @property
     def categories(self) -> Sequence[str]:
-        """Category of each image."""
+        """Category of each entry."""
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
@@ -27,6 +31,13 @@ class FeatureSet(Protocol):
 
     def batch(self, indices: Sequence[int]) -> list[Tensor]:
         """For each layer a float32 tensor (B, D, h, w)."""
+
+
+class SyntheticSet(FeatureSet, Protocol):
+    """Features of copies of training images to which defects were added."""
+
+    def masks(self, indices: Sequence[int]) -> Tensor:
+        """Share of each cell that is defective: (B, g, g) float32; g need not be the grid of a layer."""
 
 
 class Detector(Protocol):
@@ -40,11 +51,14 @@ class Detector(Protocol):
     def restore(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
         """A trained detector from what `config` and `tensors` gave."""
 
-    def fit(self, features: FeatureSet, *, device: torch.device, checkpoint: Path) -> list[dict[str, float]]:
+    def fit(
+        self, features: FeatureSet, *, synthetic: SyntheticSet | None = None, device: torch.device, checkpoint: Path
+    ) -> list[dict[str, float]]:
         """Learn what is normal from features of good images.
 
         Args:
             features: The training images of all categories.
+            synthetic: Copies of them with made defects, if there are any.
             device: Where to compute.
             checkpoint: A file from which an interrupted training goes on, and which it keeps up to date.
 

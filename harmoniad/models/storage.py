@@ -1,6 +1,6 @@
 """A trained model on disk: `detector.safetensors` and `model.json`, never a pickle."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ from harmoniad.errors import HarmoniadError
 from harmoniad.features.encoders import EncoderSpec
 from harmoniad.files import read_json, replacing_folder, sha256_file, write_json
 from harmoniad.models.detector import Detector, detector_class
+from harmoniad.tiling import Tiling
 
 MODEL_DIR = Path("results/train/model")
-FORMAT = 1
+FORMAT = 2
 _TENSORS, _DESCRIPTION = "detector.safetensors", "model.json"
 
 
@@ -26,6 +27,7 @@ class TrainedModel:
     categories: list[str]
     data_fingerprint: str
     seed: int
+    tiling: Tiling = field(default_factory=Tiling)  # how images are cut before they are encoded
 
 
 def save_model(folder: Path, model: TrainedModel) -> None:
@@ -42,6 +44,7 @@ def save_model(folder: Path, model: TrainedModel) -> None:
             "categories": model.categories,
             "data_fingerprint": model.data_fingerprint,
             "seed": model.seed,
+            "tiling": asdict(model.tiling),
         }
         write_json(temporary / _DESCRIPTION, description)
 
@@ -73,4 +76,5 @@ def load_model(folder: Path, device: torch.device) -> TrainedModel:
         categories=description["categories"],
         data_fingerprint=description["data_fingerprint"],
         seed=description["seed"],
+        tiling=Tiling(**description["tiling"]),
     )

@@ -12,9 +12,10 @@ from harmoniad.data.manifest import fingerprint, fingerprint_of_test_images, rea
 from harmoniad.errors import HarmoniadError
 from harmoniad.evaluation import CategoryMetrics, score_images
 from harmoniad.features.cache import FeatureCache
-from harmoniad.features.dataset import image_paths
+from harmoniad.features.dataset import image_paths, image_views
 from harmoniad.features.encode import ensure_features
 from harmoniad.features.encoders import choose_device
+from harmoniad.features.views import tile_views
 from harmoniad.files import replacing, replacing_folder, write_json
 from harmoniad.models.storage import MODEL_DIR, TrainedModel, load_model
 from harmoniad.params import Params
@@ -48,7 +49,8 @@ def run(params: Params) -> str:
         raise HarmoniadError(f"data.sets: {', '.join(params.data.sets)} have no test images to evaluate on.")
     model = load_model(MODEL_DIR, choose_device(params.device))
     rows = _concat([held_out, test])
-    cache, _ = ensure_features(image_paths(rows), model.encoder, params.encode, params.device)
+    views = image_views(rows, lambda row: tile_views(row, model.tiling))
+    cache, _ = ensure_features(image_paths(rows), model.encoder, params.encode, params.device, views)
 
     threshold, held_out_scores = threshold_of(held_out, model, cache, params)
     metrics, test_scores = _measure(test, model, cache, threshold.image_score, params)

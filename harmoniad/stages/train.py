@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 from harmoniad.data.manifest import fingerprint, read_manifest, usable
 from harmoniad.environment import STATE_DIR
 from harmoniad.errors import HarmoniadError
-from harmoniad.features.dataset import CachedFeatures, image_paths
+from harmoniad.features.dataset import CachedFeatures, image_paths, image_views, training_features
 from harmoniad.features.encode import ensure_features
 from harmoniad.features.encoders import EncoderSpec, choose_device
+from harmoniad.features.views import views_of
 from harmoniad.files import replacing, sha256_json
 from harmoniad.models.detector import detector_class
 from harmoniad.models.storage import MODEL_DIR, TrainedModel, save_model
 from harmoniad.params import Params
+from harmoniad.tiling import Tiling
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,12 +70,14 @@ def train_model(manifest: "pd.DataFrame", params: Params, checkpoints: Path) -> 
     if rows.empty:
         raise HarmoniadError(f"data.sets: {', '.join(sorted(set(manifest['data_set'])))} have no good training images.")
     spec = EncoderSpec.from_params(params.encoder)
-    cache, _ = ensure_features(image_paths(rows), spec, params.encode, params.device)
-    features = CachedFeatures(cache, rows["sha256"].tolist(), rows["category"].tolist())
+    views = image_views(rows, lambda row: views_of(row, params.views))
+    cache, _ = ensure_features(image_paths(rows), spec, params.encode, params.device, views)
+    features, synthetic = training_features(cache, rows, params.views)
 
     detector = detector_class(params.detector.name).create(cache.shapes, params)
-    checkpoint = checkpoints / f"{_training_key(params, spec, features)}.safetensors"
-    log = detector.fit(features, device=choose_device(params.device), checkpoint=checkpoint)
+    checkpoint = checkpoints / f"{_training_key(params, spec, features, synthetic)}.safetensors"
+    device = choose_device(params.device)
+    log = detector.fit(features, synthetic=synthetic, device=device, checkpoint=checkpoint)
     model = TrainedModel(
         detector_name=params.detector.name,
         detector=detector,
@@ -81,17 +85,19 @@ def train_model(manifest: "pd.DataFrame", params: Params, checkpoints: Path) -> 
         categories=sorted(set(features.categories)),
         data_fingerprint=fingerprint(manifest),
         seed=params.seed,
+        tiling=Tiling.from_params(params.views),
     )
     return Training(model, features, log, checkpoint)
 
 
-def _training_key(params: Params, spec: EncoderSpec, features: CachedFeatures) -> str:
+def _training_key(params: Params, spec: EncoderSpec, features: CachedFeatures, synthetic: CachedFeatures | None) -> str:
     """A checkpoint may be used only by a training of the same detector on the same features."""
     content: dict[str, Any] = {
         "encoder": asdict(spec),
         "detector": params.detector.model_dump(),
         "train": params.train.model_dump(exclude={"checkpoint_seconds"}),
         "seed": params.seed,
-        "images": list(features.images),
+        "views": features.keys,
+        "synthetic": synthetic.keys if synthetic else [],
     }
     return sha256_json(content)[:16]

@@ -12,6 +12,7 @@ class PatternFeatures:
     shapes = ((12, 8, 8), (20, 4, 4))
 
     def __init__(self, count: int, categories: Sequence[str] = ("a", "b"), seed: int = 0) -> None:
+        self.images = [f"{index:064x}" for index in range(count)]
         self.categories = [categories[index % len(categories)] for index in range(count)]
         generator = torch.Generator().manual_seed(seed)
         patterns = {
@@ -29,6 +30,20 @@ class PatternFeatures:
 
     def batch(self, indices: Sequence[int]) -> list[Tensor]:
         return [layer[list(indices)].clone() for layer in self._layers]
+
+
+class SyntheticFeatures(PatternFeatures):
+    """The same with foreign features, and a mask of ones, in the upper left quarter of the grid."""
+
+    grid = 16
+
+    def batch(self, indices: Sequence[int]) -> list[Tensor]:
+        return with_anomaly(super().batch(indices))
+
+    def masks(self, indices: Sequence[int]) -> Tensor:
+        masks = torch.zeros(len(indices), self.grid, self.grid)
+        masks[:, : self.grid // 4, : self.grid // 4] = 1
+        return masks
 
 
 def with_anomaly(layers: list[Tensor]) -> list[Tensor]:

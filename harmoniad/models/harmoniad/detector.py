@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harmoniad.features.cache import Shape
-from harmoniad.models.detector import FeatureSet
+from harmoniad.models.detector import FeatureSet, SyntheticSet
 from harmoniad.models.harmoniad.network import HarmoniadNetwork
 from harmoniad.models.memory import build_bank, distance_to, patches_of
 from harmoniad.models.reconstruction.training import train
@@ -46,7 +46,9 @@ class HarmoniadDetector:
         detector._bank, detector._scale = tensors["memory.bank"], tensors["memory.scale"]
         return detector
 
-    def fit(self, features: FeatureSet, *, device: torch.device, checkpoint: Path) -> list[dict[str, float]]:
+    def fit(
+        self, features: FeatureSet, *, synthetic: SyntheticSet | None = None, device: torch.device, checkpoint: Path
+    ) -> list[dict[str, float]]:
         """Train the network, fill the memory, and put both maps on one scale."""
         kept_back = list(range(0, len(features), CALIBRATION_SHARE)) if len(features) >= CALIBRATION_SHARE else []
         fitted = sorted(set(range(len(features))) - set(kept_back))
@@ -126,6 +128,7 @@ class _Subset:
     def __init__(self, features: FeatureSet, indices: Sequence[int]) -> None:
         self._features, self._indices = features, indices
         self.shapes = features.shapes
+        self.images = [features.images[index] for index in indices]
         self.categories = [features.categories[index] for index in indices]
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from harmoniad.errors import HarmoniadError
 from harmoniad.features.cache import Shape
-from harmoniad.models.detector import FeatureSet
+from harmoniad.models.detector import FeatureSet, SyntheticSet
 from harmoniad.models.memory import build_bank, distance_to, patches_of
 from harmoniad.params import Params, Patchcore
 
@@ -37,7 +37,9 @@ class PatchcoreDetector:
         detector._banks = {name: tensors[f"bank.{index}"] for index, name in enumerate(config["banks"])}
         return detector
 
-    def fit(self, features: FeatureSet, *, device: torch.device, checkpoint: Path) -> list[dict[str, float]]:
+    def fit(
+        self, features: FeatureSet, *, synthetic: SyntheticSet | None = None, device: torch.device, checkpoint: Path
+    ) -> list[dict[str, float]]:
         """Fill the banks. Memory: `max_patches` patches, whatever the number of images."""
         members: dict[str, list[int]] = {}
         for index, category in enumerate(features.categories):
