@@ -14,7 +14,7 @@ from harmoniad.inspector import Inspector
 from harmoniad.params import Params
 from harmoniad.stages import encode, evaluate, prepare, train
 
-SIDE, WIDTH, LENGTH = 2000, 5, 260
+SIDE, WIDTH, LENGTH = 2000, 5, 180
 
 
 def surface(seed: int) -> np.ndarray:
@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(root / "plate" / "test" / "good" / "0.png", surface(100))
     scratched, mask = Image.fromarray(surface(101)), Image.new("L", (SIDE, SIDE))
     line = [(1180, 700), (1180 + int(LENGTH * 0.8), 700 + int(LENGTH * 0.6))]
-    ImageDraw.Draw(scratched).line(line, fill=205, width=WIDTH)
+    ImageDraw.Draw(scratched).line(line, fill=195, width=WIDTH)
     ImageDraw.Draw(mask).line(line, fill=255, width=WIDTH)
     write(root / "plate" / "test" / "scratch" / "0.png", np.asarray(scratched))
     write(root / "plate" / "ground_truth" / "scratch" / "0_mask.png", np.asarray(mask))
