@@ -165,7 +165,7 @@ class Harmoniad(Section):
 
 
 class Padim(Section):
-    """PaDiM's Gaussians (Defard et al., ICPR 2020)."""
+    """PaDiM's Gaussians (Defard et al., ICPR Workshops 2021)."""
 
     channels: Positive = 100
     """Channels drawn at random from all layers. The memory grows with its square."""

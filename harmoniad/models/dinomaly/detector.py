@@ -8,7 +8,7 @@ from harmoniad.models.reconstruction.detector import ReconstructionDetector
 from harmoniad.params import Dinomaly, Harmoniad, Params
 
 
-class DinomalyDetector(ReconstructionDetector):
+class DinomalyDetector(ReconstructionDetector[Dinomaly]):
     """HarmoniAD's own network with `split: false`, without the memory: what the frequency part has to beat.
 
     It is the same by construction: the same class, the same loop, the same map.
@@ -21,5 +21,5 @@ class DinomalyDetector(ReconstructionDetector):
         """An untrained detector."""
         return cls(shapes, params.detector.dinomaly, params.train, params.seed)
 
-    def _build(self) -> HarmoniadNetwork:
-        return HarmoniadNetwork(self._shapes, Harmoniad(split=False, memory=False, **self._design.model_dump()))
+    def _build(self, shapes: tuple[Shape, ...], design: Dinomaly) -> HarmoniadNetwork:
+        return HarmoniadNetwork(shapes, Harmoniad(split=False, memory=False, **design.model_dump()))

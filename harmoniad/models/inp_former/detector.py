@@ -8,7 +8,7 @@ from harmoniad.models.reconstruction.detector import ReconstructionDetector
 from harmoniad.params import InpFormer, Params
 
 
-class InpFormerDetector(ReconstructionDetector):
+class InpFormerDetector(ReconstructionDetector[InpFormer]):
     """One network that rebuilds each image from prototypes of that image."""
 
     design_class = InpFormer
@@ -18,5 +18,5 @@ class InpFormerDetector(ReconstructionDetector):
         """An untrained detector."""
         return cls(shapes, params.detector.inp_former, params.train, params.seed)
 
-    def _build(self) -> InpFormerNetwork:
-        return InpFormerNetwork(self._shapes, self._design)
+    def _build(self, shapes: tuple[Shape, ...], design: InpFormer) -> InpFormerNetwork:
+        return InpFormerNetwork(shapes, design)

@@ -25,8 +25,9 @@ BATCH_SIZE = 16
 class PadimDetector:
     """One Gaussian a position over all categories, or one a position and category.
 
-    Memory: with P = grid ** 2 positions and D channels, P * D ** 2 * 8 bytes while a model is fitted (82 MB for a grid
-    of 32 and 100 channels) and half of it for each model that is kept; more than 4 GiB of either is refused.
+    Memory, whatever the number of images: with P = grid ** 2 positions and D channels, P * D ** 2 * 8 bytes while a
+    model is fitted and half of it for each that is kept, 123 MB in all for one model of a grid of 32 and 100 channels.
+    More than 4 GiB is refused.
     """
 
     def __init__(self, shapes: tuple[Shape, ...], design: Padim, seed: int) -> None:
@@ -133,7 +134,7 @@ class PadimDetector:
             hint = "" if self._design.joint else " or set `detector.padim.joint: true`"
             raise HarmoniadError(f"padim: {few[0]}: fewer than 2 training images. Add good images{hint}.")
         numbers = self._grid**2 * len(self._channels) ** 2
-        needed = numbers * max(8, 4 * len(members))
+        needed = numbers * (8 + 4 * len(members))
         if needed > MAX_BYTES:
             raise HarmoniadError(
                 f"padim: Gaussians of {len(self._channels)} channels at {self._grid}x{self._grid} positions"

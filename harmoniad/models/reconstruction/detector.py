@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Generic, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,21 +16,23 @@ from harmoniad.params import Params, Reconstruction, Train
 
 BATCH_SIZE = 16
 
+Design = TypeVar("Design", bound=Reconstruction)
 
-class ReconstructionDetector(ABC):
+
+class ReconstructionDetector(ABC, Generic[Design]):
     """One network over all categories; no category is ever told to it."""
 
-    design_class: ClassVar[type[Reconstruction]]
+    design_class: type[Design]
 
-    def __init__(self, shapes: tuple[Shape, ...], design: Reconstruction, optimisation: Train, seed: int) -> None:
+    def __init__(self, shapes: tuple[Shape, ...], design: Design, optimisation: Train, seed: int) -> None:
         torch.manual_seed(seed)
         self._shapes, self._design, self._train_params, self._seed = shapes, design, optimisation, seed
         self._fine_grid = max(shape[1] for shape in shapes)
-        self._network = self._build().eval()
+        self._network = self._build(shapes, design).eval()
 
     @abstractmethod
-    def _build(self) -> ReconstructionNetwork:
-        """The untrained network."""
+    def _build(self, shapes: tuple[Shape, ...], design: Design) -> ReconstructionNetwork:
+        """An untrained network."""
 
     @classmethod
     @abstractmethod

@@ -92,7 +92,7 @@ def test_too_few_images_are_refused() -> None:
 
 
 def test_too_much_memory_is_refused_before_it_is_taken() -> None:
-    with pytest.raises(HarmoniadError, match=r"32 channels at 1000x1000 positions need 7\.6 GiB\. Lower"):
+    with pytest.raises(HarmoniadError, match=r"32 channels at 1000x1000 positions need 11\.4 GiB\. Lower"):
         fitted(channels=500, grid=1000)
 
 
