@@ -96,7 +96,8 @@ def _label(axis: "Axes") -> None:
     points = [handle.lines[0] for handle in handles]  # type: ignore[attr-defined]
     places = [axis.transData.transform((point.get_xdata()[0], point.get_ydata()[0])) for point in points]
     taken = [Bbox.from_bounds(x - 7, y - 7, 14, 14) for x, y in places]
-    taken += [bar.get_window_extent(renderer).padded(3) for handle in handles for bar in handle[2]]  # type: ignore[index]
+    bars = [segment for handle in handles for bar in handle[2] for segment in bar.get_segments()]  # type: ignore[index]
+    taken += [Bbox.from_extents(*axis.transData.transform(bar).ravel()).padded(3) for bar in bars]
     for place, point, name in sorted(zip(places, points, names, strict=True), key=lambda item: -item[0][1]):
         text = axis.annotate(
             name,
