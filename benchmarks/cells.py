@@ -24,7 +24,9 @@ from harmoniad.progress import Progress
 
 # What decides no figure: where things lie, what other stages do, and what the manifest or the encoder's key stands for.
 _NOT_DECIDING = {"data", "sample", "prepare", "validate", "encoder", "encode", "register", "device"}
-_MEASURING_CODE = ("models", "metrics", "scoring.py", "evaluation.py", "stages/train.py")
+_MEASURING_CODE = ("metrics", "scoring.py", "evaluation.py", "stages/train.py")
+_SHARED_MODEL_CODE = ("models/coreset.py", "models/detector.py", "models/memory.py", "models/reconstruction")
+_BORROWED_CODE = {"dinomaly": ("models/harmoniad/network.py",)}
 CHILD = BENCHMARKS / "child.py"
 
 
@@ -74,7 +76,7 @@ class Cell:
             "data": fingerprint(self.manifest),
             "encoder": self.spec.key,
             "device": choose_device(self.params.device).type,
-            "code": code_of(*_MEASURING_CODE) + sha256_file(CHILD),
+            "code": code_of(*_MEASURING_CODE, *_code_of_detector(name)) + sha256_file(CHILD),
         }
         return sha256_json(content)[:24]
 
@@ -96,6 +98,11 @@ class Cell:
             mode="json", by_alias=True, exclude=_NOT_DECIDING | {"detector", "train", "evaluate"}
         )
         return sha256_json([fingerprint(self.manifest), self.spec.key, others])
+
+
+def _code_of_detector(name: str) -> tuple[str, ...]:
+    """Work on one detector must not make the others' cells stale."""
+    return *_SHARED_MODEL_CODE, f"models/{name}", *_BORROWED_CODE.get(name, ())
 
 
 def cells_of(

@@ -1,35 +1,45 @@
-"""HarmoniAD as a detector: reconstruction through the two frequency paths, fused with a memory of normal patches."""
+"""HarmoniAD as a detector: what deviates from a memory of normal tokens, in two frequency bands, fused by merit."""
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from harmoniad.errors import HarmoniadError
 from harmoniad.features.cache import Shape
 from harmoniad.models.detector import FeatureSet, SyntheticSet
+from harmoniad.models.harmoniad.deviations import Deviations, choose
+from harmoniad.models.harmoniad.earned import FusionWeights, earn_weights, equal_weights, measure_normal
+from harmoniad.models.harmoniad.frequency import FrequencySplit
+from harmoniad.models.harmoniad.head import DeviationHead
+from harmoniad.models.harmoniad.memory import NormalMemory, tokens_of
 from harmoniad.models.harmoniad.network import HarmoniadNetwork
-from harmoniad.models.memory import build_bank, distance_to, patches_of
 from harmoniad.models.reconstruction.training import train
 from harmoniad.params import Harmoniad, Params, Train
 
-CALIBRATION_SHARE = 10  # every tenth training image is kept back to put the two maps on one scale
-DRAWN_PER_KEPT = 10  # patches drawn at random for each one that the memory keeps
 BATCH_SIZE = 16
+MOST_COMPARED = 1000  # good views, and as many copies, that the head and the fusion learn from: bounds time and memory
+FUSION_SHARE = 4  # every fourth image is kept from the head, for the fusion to judge it by
+HEAD_OPTIMISATION = {"learning_rate": 1e-3, "final_learning_rate": 1e-5, "weight_decay": 1e-2, "clip": 1.0}
 
 
 class HarmoniadDetector:
-    """One network and one memory over all categories; no category is ever told to them."""
+    """One model over all categories; no category is ever told to it when it scores."""
 
     def __init__(self, shapes: tuple[Shape, ...], design: Harmoniad, optimisation: Train, seed: int) -> None:
         torch.manual_seed(seed)
         self._shapes, self._design, self._train_params, self._seed = shapes, design, optimisation, seed
-        self._fine_grid = max(shape[1] for shape in shapes)
-        self._network = HarmoniadNetwork(shapes, design).eval()
-        self._bank = torch.zeros(0)
-        # Mean and standard deviation of each map on normal images that neither was fitted to: (maps, 2).
-        self._scale = torch.tensor([[0.0, 1.0]] * (2 if design.memory else 1))
+        self._grid = max(shape[1] for shape in shapes)
+        self._network = HarmoniadNetwork(shapes, design).eval() if design.reconstruction else None
+        channels = min(sum(shape[0] for shape in shapes), design.memory_channels)
+        self._bands = _fixed_split(channels, design) if design.bands else None
+        self._head = DeviationHead(channels, design).eval() if design.head else None
+        self._memory: NormalMemory | None = None
+        self._fusion = equal_weights(torch.zeros(1, len(self._map_names)), torch.ones(1, len(self._map_names)))
+        self._categories: list[str] = []
 
     @classmethod
     def create(cls, shapes: tuple[Shape, ...], params: Params) -> Self:
@@ -41,103 +51,217 @@ class HarmoniadDetector:
         """A trained detector."""
         shapes = tuple(tuple(shape) for shape in config["shapes"])
         detector = cls(shapes, Harmoniad(**config["design"]), Train(**config["train"]), config["seed"])
-        network = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-        detector._network.load_state_dict(network)
-        detector._bank, detector._scale = tensors["memory.bank"], tensors["memory.scale"]
+        detector._categories = config["categories"]
+        for prefix, module in detector._modules().items():
+            state = {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
+            module.load_state_dict(state)
+        if detector._design.memory:
+            detector._memory = NormalMemory.restore(tensors)
+        detector._fusion = FusionWeights(*(tensors[f"fusion.{name}"] for name in ("mean", "deviation", "weights")))
         return detector
 
     def fit(
         self, features: FeatureSet, *, synthetic: SyntheticSet | None = None, device: torch.device, checkpoint: Path
     ) -> list[dict[str, float]]:
-        """Train the network, fill the memory, and put both maps on one scale."""
-        kept_back = list(range(0, len(features), CALIBRATION_SHARE)) if len(features) >= CALIBRATION_SHARE else []
-        fitted = sorted(set(range(len(features))) - set(kept_back))
-        if self._design.norm == "channel":
-            self._network.measure_channels(_batches(features, fitted))
-        log = train(
-            self._network,
-            _Subset(features, fitted),
-            self._train_params,
-            seed=self._seed,
-            device=device,
-            checkpoint=checkpoint,
-        )
-        self.to(device)
-        if self._design.memory:
-            drawn = self._design.memory_patches * DRAWN_PER_KEPT
-            self._bank = build_bank(
-                features,
-                fitted,
-                self._fine_grid,
-                max_patches=drawn,
-                share=1 / DRAWN_PER_KEPT,
-                seed=self._seed,
-                device=device,
+        """Train head 1, fill the memory, train head 2 on the deviations from it, and earn the fusion's weights.
+
+        Raises:
+            HarmoniadError: Head 2 is wanted, and there are no copies with made defects to train it on.
+        """
+        if self._design.head and synthetic is None and not self._design.feature_defects:
+            raise HarmoniadError(
+                "detector.harmoniad.head: needs images with made defects. "
+                "Set views.synthetic to 1 or more, or head to false."
             )
-        self._scale = self._measure_scale(features, kept_back or fitted)
+        self.to(device)
+        self._categories = sorted(set(features.categories))
+        log = self._fit_network(features, device, checkpoint) if self._network is not None else []
+        if self._design.memory:
+            owners = _numbers(features.images, synthetic.images if synthetic else [])
+            numbers = [self._categories.index(name) for name in features.categories]
+            self._memory = NormalMemory.build(
+                features, owners[0], numbers, self._design, grid=self._grid, seed=self._seed, device=device
+            )
+            log += self._fit_fusion(features, synthetic, owners, checkpoint)
+        else:
+            self._fusion = self._measure_without_memory(features)
         return log
 
     @torch.inference_mode()
     def anomaly_maps(self, layers: Sequence[Tensor], categories: Sequence[str] | None = None) -> Tensor:
-        """Weighted mean of the maps, each in standard deviations of normal images above their mean: (B, h, w)."""
-        maps = self._raw_maps([layer.to(self._scale.device) for layer in layers])
-        mean, deviation = self._scale.view(-1, 2, 1, 1, 1).unbind(1)
-        scaled = (maps - mean) / deviation
-        if not self._design.memory:
-            return scaled[0]
-        return torch.lerp(scaled[0], scaled[1], self._design.memory_weight)
+        """Weighted mean of the maps, each in standard deviations of good images above their mean: (B, h, w).
+
+        The weights are those of the category that the image's own tokens are most like; `categories` is not used.
+        """
+        maps, category = self._maps(_moved(layers, self._fusion.mean.device))
+        return self._fusion.fuse(maps, category)
 
     def to(self, device: torch.device) -> Self:
         """Move to a device."""
-        self._network.to(device)
-        self._bank, self._scale = self._bank.to(device), self._scale.to(device)
+        for module in self._modules().values():
+            module.to(device)
+        self._memory = self._memory.to(device) if self._memory is not None else None
+        self._fusion = self._fusion.to(device)
         return self
 
     def config(self) -> dict[str, Any]:
-        """Shapes of the features, design, optimisation and seed."""
+        """Shapes of the features, design, optimisation, seed, categories, and the weight of each map for people."""
+        rows = zip([*self._categories, "any"], self._fusion.weights.tolist(), strict=False)
         return {
             "shapes": [list(shape) for shape in self._shapes],
             "design": self._design.model_dump(),
             "train": self._train_params.model_dump(),
             "seed": self._seed,
+            "categories": self._categories,
+            "map_weights": {
+                name: {m: round(w, 3) for m, w in zip(self._map_names, row, strict=True)} for name, row in rows
+            },
         }
 
     def tensors(self) -> dict[str, Tensor]:
-        """The network's weights, the memory, and the scale of the maps."""
-        network = {f"network.{name}": tensor.contiguous() for name, tensor in self._network.state_dict().items()}
-        return {**network, "memory.bank": self._bank.contiguous(), "memory.scale": self._scale.contiguous()}
+        """The networks' weights, the memory, and the fusion."""
+        found = self._memory.state() if self._memory is not None else {}
+        for prefix, module in self._modules().items():
+            found |= {f"{prefix}.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
+        fusion = {"mean": self._fusion.mean, "deviation": self._fusion.deviation, "weights": self._fusion.weights}
+        return found | {f"fusion.{name}": tensor.contiguous() for name, tensor in fusion.items()}
 
-    def _raw_maps(self, layers: Sequence[Tensor]) -> Tensor:
-        """The reconstruction's map and, where there is one, the memory's, on the finest grid: (maps, B, h, w)."""
-        maps = [self._network.anomaly_maps(layers, self._fine_grid)]
-        if self._design.memory:
-            maps.append(distance_to(self._bank, patches_of(layers, self._fine_grid)).view_as(maps[0]))
-        return torch.stack(maps)
+    @property
+    def _map_names(self) -> list[str]:
+        design = self._design
+        wanted = {
+            "memory": design.memory,
+            "low": design.bands,
+            "high": design.bands,
+            "head": design.head,
+            "reconstruction": design.reconstruction,
+        }
+        return [name for name, is_wanted in wanted.items() if is_wanted]
 
-    @torch.no_grad()
-    def _measure_scale(self, features: FeatureSet, indices: Sequence[int]) -> Tensor:
-        device = self._scale.device
-        maps = [self._raw_maps([layer.to(device) for layer in layers]) for layers in _batches(features, indices)]
-        pixels = torch.cat(maps, dim=1).flatten(1)
-        return torch.stack([pixels.mean(1), pixels.std(1).clamp(min=1e-6)], dim=1)
+    def _modules(self) -> dict[str, torch.nn.Module]:
+        found = {"network": self._network, "head": self._head}
+        return {name: module for name, module in found.items() if module is not None}
+
+    def _maps(self, layers: Sequence[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """All maps (K, B, h, w) and the category (B,) of each image, if there is a memory to tell it."""
+        maps, category = [], None
+        if self._memory is not None:
+            tokens = self._memory.project(tokens_of(layers, self._grid, self._design.norm))
+            nearest = self._memory.nearest(tokens.flatten(0, 1)).view(tokens.shape[:2])
+            maps += self._maps_of_deviation(self._memory.deviation(tokens, nearest, self._grid))
+            category = self._memory.category_of(nearest)
+        if self._network is not None:
+            maps.append(self._network.anomaly_maps(layers, self._grid))
+        return torch.stack(maps), category
+
+    def _maps_of_deviation(self, deviation: Tensor) -> list[Tensor]:
+        """From (B, C, h, w): its length, that of its two bands, and what head 2 makes of it."""
+        maps = [deviation.norm(dim=1)]
+        if self._bands is not None:
+            maps += [band.norm(dim=1) for band in self._bands(deviation)]
+        if self._head is not None:
+            maps.append(self._head(deviation)[0])
+        return maps
+
+    def _fit_network(self, features: FeatureSet, device: torch.device, checkpoint: Path) -> list[dict[str, float]]:
+        assert self._network is not None
+        if self._design.norm == "channel":
+            self._network.measure_channels(_batches(features, range(len(features))))
+        return train(self._network, features, self._train_params, seed=self._seed, device=device, checkpoint=checkpoint)
+
+    def _fit_fusion(
+        self,
+        features: FeatureSet,
+        synthetic: SyntheticSet | None,
+        owners: tuple[list[int], list[int]],
+        checkpoint: Path,
+    ) -> list[dict[str, float]]:
+        """Train head 2 on three images of four, and let the fourth decide what each map is worth."""
+        assert self._memory is not None
+        design, device = self._design, self._memory.tokens.device
+        good = choose(len(features), MOST_COMPARED, self._seed)
+        made = choose(len(synthetic), MOST_COMPARED, self._seed) if synthetic else []
+        deviations = Deviations(
+            features, synthetic, (good, made), owners, self._memory, grid=self._grid, norm=design.norm
+        )
+        owner = [owners[0][i] for i in good] + [owners[1][i] for i in made]
+        judged = _every_fourth(owner)
+        log = []
+        if self._head is not None:
+            learned = [position for position in range(len(deviations)) if owner[position] not in judged]
+            self._head.measure(deviations.batch(range(0, deviations.good_count, 1 + deviations.good_count // 64))[0])
+            deviations.feature_defects = design.feature_noise if design.feature_defects else None
+            optimisation = self._train_params.model_copy(update={**HEAD_OPTIMISATION, "steps": design.head_steps})
+            path = checkpoint.with_name(f"{checkpoint.stem}-head{checkpoint.suffix}")
+            log = train(
+                self._head, deviations.subset(learned), optimisation, seed=self._seed, device=device, checkpoint=path
+            )
+            path.unlink(missing_ok=True)
+            deviations.feature_defects = None
+        maps = self._training_maps(features, synthetic, deviations, good, made)
+        names = [features.categories[i] for i in good] + [synthetic.categories[i] for i in made if synthetic]
+        category = torch.tensor([self._categories.index(name) for name in names], device=device)
+        is_good = torch.arange(len(names), device=device) < deviations.good_count
+        mean, spread = measure_normal(maps[:, is_good], category[is_good], len(self._categories))
+        if design.fusion == "equal":
+            self._fusion = equal_weights(mean, spread)
+            return log
+        is_judged = torch.tensor([number in judged for number in owner], device=device)
+        g, m = is_good & is_judged, ~is_good & is_judged
+        self._fusion = earn_weights(mean, spread, maps[:, g], category[g], maps[:, m], category[m])
+        return log
+
+    @torch.inference_mode()
+    def _training_maps(
+        self,
+        features: FeatureSet,
+        synthetic: SyntheticSet | None,
+        deviations: Deviations,
+        good: Sequence[int],
+        made: Sequence[int],
+    ) -> Tensor:
+        """Maps (K, N, h, w) of good views and of copies, each compared with the other images only."""
+        parts = []
+        for start in range(0, len(deviations), BATCH_SIZE):
+            indices = range(start, min(start + BATCH_SIZE, len(deviations)))
+            parts.append(torch.stack(self._maps_of_deviation(deviations.batch(indices)[0])))
+        maps = torch.cat(parts, dim=1)
+        if self._network is not None:
+            batches = chain(_batches(features, good), _batches(synthetic, made) if synthetic else [])
+            predicted = [self._network.anomaly_maps(_moved(layers, maps.device), self._grid) for layers in batches]
+            maps = torch.cat([maps, torch.cat(predicted)[None]])
+        return maps
+
+    @torch.inference_mode()
+    def _measure_without_memory(self, features: FeatureSet) -> FusionWeights:
+        indices = choose(len(features), MOST_COMPARED, self._seed)
+        device = self._fusion.mean.device
+        batches = _batches(features, indices)
+        maps = torch.cat([self._maps(_moved(layers, device))[0] for layers in batches], dim=1)
+        return equal_weights(*measure_normal(maps, torch.zeros(maps.shape[1], device=device), 0))
 
 
-class _Subset:
-    """Some images of a set of features."""
+def _fixed_split(channels: int, design: Harmoniad) -> FrequencySplit:
+    """The gate as it starts: the bands' own maps are not trained."""
+    kind = "soft" if design.gate == "content" else design.gate
+    return FrequencySplit(channels, design.gate_radius, design.gate_softness, kind).requires_grad_(False)
 
-    def __init__(self, features: FeatureSet, indices: Sequence[int]) -> None:
-        self._features, self._indices = features, indices
-        self.shapes = features.shapes
-        self.images = [features.images[index] for index in indices]
-        self.categories = [features.categories[index] for index in indices]
 
-    def __len__(self) -> int:
-        return len(self._indices)
+def _every_fourth(owner: Sequence[int]) -> set[int]:
+    """Every fourth of the images; one if there are fewer."""
+    return set(sorted(set(owner))[::FUSION_SHARE])
 
-    def batch(self, indices: Sequence[int]) -> list[Tensor]:
-        return self._features.batch([self._indices[index] for index in indices])
+
+def _numbers(images: Sequence[str], more: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Number the images of two lists, in the order of their first appearance."""
+    number = {image: index for index, image in enumerate(dict.fromkeys([*images, *more]))}
+    return [number[image] for image in images], [number[image] for image in more]
 
 
 def _batches(features: FeatureSet, indices: Sequence[int]) -> Iterator[list[Tensor]]:
     for start in range(0, len(indices), BATCH_SIZE):
         yield features.batch(indices[start : start + BATCH_SIZE])
+
+
+def _moved(layers: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    return [layer.to(device) for layer in layers]

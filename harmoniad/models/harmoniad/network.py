@@ -1,4 +1,4 @@
-"""The whole network: features in, predicted features out."""
+"""Head 1: a network that predicts the features from themselves."""
 
 from collections.abc import Sequence
 
@@ -6,31 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from harmoniad.features.cache import Shape
-from harmoniad.models.harmoniad.frequency import FrequencySplit
-from harmoniad.models.harmoniad.fsam import FineStructureAttention
-from harmoniad.models.harmoniad.gscm import GlobalContext
+from harmoniad.models.harmoniad.paths import DualPath
 from harmoniad.models.reconstruction.attention import Block
 from harmoniad.models.reconstruction.loss import hard_mined_cosine
 from harmoniad.models.reconstruction.network import ReconstructionNetwork
 from harmoniad.params import Harmoniad
-
-
-class DualPath(nn.Module):
-    """One group of layers on the student's side: split, FSAM on high, GSCM on low, fusion."""
-
-    def __init__(self, design: Harmoniad) -> None:
-        super().__init__()
-        self.split = FrequencySplit(design.gate_radius, design.gate_softness)
-        self.high_path = FineStructureAttention(design.width) if design.fsam else nn.Identity()
-        self.low_path = GlobalContext(design.width, design.heads) if design.gscm else nn.Identity()
-        self.fusion = nn.Conv2d(2 * design.width, design.width, 1)
-
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, W, h, w) to the fused features of the same shape, and the mean share of the high path (a scalar)."""
-        low, high = self.split(features)
-        high, low = self.high_path(high), self.low_path(low)
-        alpha = self.fusion(torch.cat([high, low], dim=1)).sigmoid()
-        return alpha * high + (1 - alpha) * low, alpha.mean()
 
 
 class HarmoniadNetwork(ReconstructionNetwork):

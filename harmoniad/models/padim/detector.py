@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from harmoniad.errors import HarmoniadError
 from harmoniad.features.cache import Shape
-from harmoniad.models.detector import FeatureSet
+from harmoniad.models.detector import FeatureSet, SyntheticSet
 from harmoniad.models.padim.gaussian import GaussianSums, mahalanobis
 from harmoniad.params import Padim, Params
 from harmoniad.progress import Progress
@@ -55,7 +55,9 @@ class PadimDetector:
         }
         return detector
 
-    def fit(self, features: FeatureSet, *, device: torch.device, checkpoint: Path) -> list[dict[str, float]]:
+    def fit(
+        self, features: FeatureSet, *, synthetic: SyntheticSet | None = None, device: torch.device, checkpoint: Path
+    ) -> list[dict[str, float]]:
         """Estimate the Gaussians in one pass over the images, a batch at a time.
 
         Raises:

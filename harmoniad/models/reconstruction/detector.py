@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harmoniad.features.cache import Shape
-from harmoniad.models.detector import FeatureSet
+from harmoniad.models.detector import FeatureSet, SyntheticSet
 from harmoniad.models.reconstruction.network import ReconstructionNetwork
 from harmoniad.models.reconstruction.training import train
 from harmoniad.params import Params, Reconstruction, Train
@@ -47,7 +47,9 @@ class ReconstructionDetector(ABC, Generic[Design]):
         detector._network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
         return detector
 
-    def fit(self, features: FeatureSet, *, device: torch.device, checkpoint: Path) -> list[dict[str, float]]:
+    def fit(
+        self, features: FeatureSet, *, synthetic: SyntheticSet | None = None, device: torch.device, checkpoint: Path
+    ) -> list[dict[str, float]]:
         """Train the network on all images."""
         if self._design.norm == "channel":
             starts = range(0, len(features), BATCH_SIZE)
