@@ -47,14 +47,14 @@ class Deviations:
         self._entries = [(False, index) for index in chosen[0]] + [(True, index) for index in chosen[1]]
         self.good_count = len(chosen[0])
         self.feature_defects: float | None = None
-        nearest = []
-        with Progress("compare", len(self._entries), "images") as progress:
-            for is_made, index in self._entries:
-                tokens = self._tokens(is_made, index)
-                nearest.append(memory.nearest(tokens, owners[is_made][index]).to(torch.int32))
-                progress.advance()
-        self._nearest = torch.stack(nearest)
         self._owners = owners
+        # Made in one piece: small tensors that are kept between large ones that are not would tear the heap apart.
+        self._nearest = torch.empty(len(self._entries), grid**2, dtype=torch.int32, device=memory.tokens.device)
+        with Progress("compare", len(self._entries), "images") as progress:
+            for position, (is_made, index) in enumerate(self._entries):
+                tokens = self._tokens(is_made, index)
+                self._nearest[position] = memory.nearest(tokens, owners[is_made][index])
+                progress.advance()
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
