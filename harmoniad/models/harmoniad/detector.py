@@ -106,7 +106,8 @@ class HarmoniadDetector:
 
     def config(self) -> dict[str, Any]:
         """Shapes of the features, design, optimisation, seed, categories, and the weight of each map for people."""
-        rows = zip([*self._categories, "any"], self._fusion.weights.tolist(), strict=False)
+        weights = self._fusion.weights.tolist()  # of all categories together only, where there is no memory
+        rows = zip([*self._categories, "any"][-len(weights) :], weights, strict=True)
         return {
             "shapes": [list(shape) for shape in self._shapes],
             "design": self._design.model_dump(),
