@@ -190,6 +190,7 @@ class HarmoniadDetector:
         log = []
         if self._head is not None:
             learned = [position for position in range(len(deviations)) if owner[position] not in judged]
+            learned = learned or list(range(len(deviations)))  # a single image has to serve for both
             self._head.measure(deviations.batch(range(0, deviations.good_count, 1 + deviations.good_count // 64))[0])
             deviations.feature_defects = design.feature_noise if design.feature_defects else None
             optimisation = self._train_params.model_copy(update={**HEAD_OPTIMISATION, "steps": design.head_steps})

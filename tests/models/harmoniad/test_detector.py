@@ -21,7 +21,7 @@ RECONSTRUCTION_ONLY: dict[str, object] = {"reconstruction": True, "memory": Fals
 
 
 def params(design: dict[str, object] | None = None, **train: object) -> Params:
-    small = {"width": 16, "heads": 2, "blocks": 2, "memory_patches": 60, "head_steps": 12}
+    small = {"width": 16, "heads": 2, "blocks": 2, "memory_patches": 200, "head_steps": 12}
     return Params.model_validate(
         {
             "detector": {"harmoniad": {**small, **(design or {})}},
@@ -98,7 +98,7 @@ def test_the_memory_alone_gives_the_distance(tmp_path: Path) -> None:
     normal, strange = detector.anomaly_maps(fresh), detector.anomaly_maps(with_anomaly(fresh))
     assert normal.min() >= 0  # a distance, in no other unit
     assert strange[:, :2, :2].mean() > 1.5 * normal.mean()
-    assert detector.tensors()["memory.tokens"].shape == (60, 32)
+    assert detector.tensors()["memory.tokens"].shape == (200, 32)
 
 
 def test_the_reconstruction_alone_gives_its_own_map(tmp_path: Path) -> None:

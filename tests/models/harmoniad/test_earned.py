@@ -3,7 +3,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -166,6 +166,7 @@ def test_the_score_is_the_mean_of_the_highest_hundredth() -> None:
     assert top_mean(torch.tensor([1.0, 0.0]), maps[:, :, :20]).tolist() == [19]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(-3, 3), min_size=1, max_size=30),
     st.lists(st.integers(-3, 3), min_size=1, max_size=30),
