@@ -186,6 +186,8 @@ class Harmoniad(Section):
             raise ValueError("memory or reconstruction must be true")
         if not self.memory and (self.bands or self.head):
             raise ValueError("bands and head need memory: true")
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
         return self
 
 
