@@ -113,7 +113,7 @@ def test_the_reconstruction_alone_gives_its_own_map(tmp_path: Path) -> None:
 
 
 def test_fused_maps_are_in_standard_deviations_of_good_images(tmp_path: Path) -> None:
-    detector = fitted(params({"head_steps": 60}), tmp_path / "c")
+    detector = fitted(params({"head_steps": 60, "memory_patches": 10_000}), tmp_path / "c")
     normal = detector.anomaly_maps(PatternFeatures(8, seed=7).batch(range(8)))
     assert abs(normal.mean()) < 1
     assert 0.3 < normal.std() < 3

@@ -101,8 +101,10 @@ def test_layers_of_one_width_are_averaged_and_others_joined() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"split": False}, {"fsam": False}, {"gscm": False}, {"groups": 1}, {"blocks": 1}, {"grid": 6}]
-    + [{"gate": "hard"}, {"gate": "gaussian"}, {"gate": "content"}],
+    [
+        *({}, {"split": False}, {"fsam": False}, {"gscm": False}, {"groups": 1}, {"blocks": 1}, {"grid": 6}),
+        *({"gate": "hard"}, {"gate": "gaussian"}, {"gate": "content"}),
+    ],
 )
 def test_predictions_have_the_shape_of_the_targets(change: dict[str, object]) -> None:
     torch.manual_seed(0)
