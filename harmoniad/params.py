@@ -188,6 +188,8 @@ class Harmoniad(Section):
             raise ValueError("memory or reconstruction must be true")
         if not self.memory and (self.bands or self.place or self.head):
             raise ValueError("bands, place and head need memory: true")
+        if self.width % self.heads:
+            raise ValueError("width must be a multiple of heads")
         return self
 
 

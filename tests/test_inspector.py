@@ -20,7 +20,12 @@ from harmoniad.scoring import ImageScore, calibrate
 PARAMS = Params.model_validate(
     {
         "encoder": {"resolution": 64},
-        "detector": {"harmoniad": {"width": 16, "heads": 2, "blocks": 2, "grid": 8, "memory_patches": 20}},
+        "detector": {
+            "harmoniad": {
+                **{"width": 16, "heads": 2, "blocks": 2, "grid": 8, "memory_patches": 20, "head_steps": 2},
+                **{"feature_defects": True, "reconstruction": True},  # there are no copies with made defects here
+            }
+        },
         "train": {"steps": 2, "batch_size": 2},
         "device": "cpu",
     }

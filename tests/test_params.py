@@ -34,6 +34,23 @@ def test_an_empty_section_takes_its_defaults(tmp_path: Path) -> None:
         ("views:\n  tile: 8", ["`views`", "at least 32"]),
         ("views:\n  tile_overlap: 0.9", ["`views.tile_overlap`"]),
         ("detector:\n  name: magic", ["`detector.name`", "'patchcore'"]),
+        ("detector:\n  harmoniad: {memory: false}", ["`detector.harmoniad`", "memory or reconstruction must be true"]),
+        (
+            "detector:\n  harmoniad: {memory: false, reconstruction: true}",
+            ["`detector.harmoniad`", "bands and head need memory: true"],
+        ),
+        (
+            "detector:\n  harmoniad: {memory: false, reconstruction: true, bands: false}",
+            ["`detector.harmoniad`", "bands and head need memory: true"],
+        ),
+        ("detector:\n  harmoniad: {width: 24, heads: 5}", ["`detector.harmoniad`", "multiple of heads"]),
+        ("detector:\n  harmoniad: {memory_weight: 0.5}", ["unknown key `detector.harmoniad.memory_weight`"]),
+        ("detector:\n  harmoniad: {gate: wavelet}", ["`detector.harmoniad.gate`", "'content'"]),
+        ("detector:\n  harmoniad: {gate_radius: 1}", ["`detector.harmoniad.gate_radius`"]),
+        ("detector:\n  harmoniad: {fusion: best}", ["`detector.harmoniad.fusion`", "'earned'"]),
+        ("detector:\n  harmoniad: {head_steps: 0}", ["`detector.harmoniad.head_steps`"]),
+        ("detector:\n  harmoniad: {feature_noise: 0}", ["`detector.harmoniad.feature_noise`"]),
+        ("views:\n  synthetic: -1", ["`views.synthetic`"]),
         ("detector:\n  inp_former: {width: 24, heads: 5}", ["`detector.inp_former`", "multiple of heads"]),
         ("detector:\n  dinomaly: {split: true}", ["unknown key `detector.dinomaly.split`"]),
         ("detector:\n  padim: {channels: 0}", ["`detector.padim.channels`"]),
@@ -54,6 +71,20 @@ def test_a_wrong_key_names_itself_in_one_line(tmp_path: Path, text: str, words: 
     assert "\n" not in message
     for word in words:
         assert word in message
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        "memory: false, bands: false, head: false, reconstruction: true",
+        "bands: false, head: false",
+        "head: false",
+        "bands: false",
+    ],
+)
+def test_switches_of_harmoniad_that_go_together(tmp_path: Path, switches: str) -> None:
+    (tmp_path / "params.yaml").write_text(f"detector:\n  harmoniad: {{{switches}}}\n")
+    assert load_params(tmp_path / "params.yaml").detector.name == "harmoniad"
 
 
 def test_a_missing_file_says_where_to_be(tmp_path: Path) -> None:

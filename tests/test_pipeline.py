@@ -21,12 +21,12 @@ pytestmark = pytest.mark.xdist_group("pipeline")  # one worker: the tests share 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def tiny_params(**changes: dict[str, object]) -> str:
+def tiny_params(head_steps: int = 6, **changes: dict[str, object]) -> str:
     params = yaml.safe_load((REPOSITORY / "params.yaml").read_text(encoding="utf-8"))
     params["sample"] = {"train": 12, "good": 4, "defect": 7, "size": 64}
     params["encoder"]["resolution"] = 64
-    params["detector"]["harmoniad"] |= {"width": 16, "heads": 2, "blocks": 2, "grid": 8, "memory_patches": 50}
-    params["train"] |= {"steps": 6, "checkpoint_seconds": 0.000001}
+    params["detector"]["harmoniad"] |= {"width": 16, "heads": 2, "memory_patches": 50, "head_steps": head_steps}
+    params["train"] |= {"checkpoint_seconds": 0.000001}
     params["evaluate"]["heatmaps"] = 1
     params["views"]["synthetic"] = 1
     params["device"] = "cpu"
@@ -163,7 +163,7 @@ def test_a_killed_stage_goes_on(
     make_project: Callable[[Path, str], Path],
     command: Command,
 ) -> None:
-    clone = make_project(tmp_path / "killed ü", tiny_params(train={"steps": 60}))
+    clone = make_project(tmp_path / "killed ü", tiny_params(head_steps=60))
     command("dvc", "repro", "validate" if stage == "encode" else "encode", cwd=clone)
     scripts = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
@@ -191,7 +191,7 @@ def test_a_killed_stage_goes_on(
             kept,
             json.loads((clone / "results/encode/features.json").read_text())["views"],
         )
-    whole = make_project(tmp_path / "whole", tiny_params(train={"steps": 60}))
+    whole = make_project(tmp_path / "whole", tiny_params(head_steps=60))
     shutil.copytree(project / ".harmoniad" / "features", whole / ".harmoniad" / "features")
     command("dvc", "repro", stage, cwd=whole)
     files = {"encode": "results/encode/features.json", "train": "results/train/model/detector.safetensors"}

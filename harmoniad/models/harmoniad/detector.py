@@ -113,7 +113,8 @@ class HarmoniadDetector:
 
     def config(self) -> dict[str, Any]:
         """Shapes of the features, design, optimisation, seed, categories, and the weight of each map for people."""
-        rows = zip([*self._categories, "any"], self._fusion.weights.tolist(), strict=False)
+        weights = self._fusion.weights.tolist()  # of all categories together only, where there is no memory
+        rows = zip([*self._categories, "any"][-len(weights) :], weights, strict=True)
         return {
             "shapes": [list(shape) for shape in self._shapes],
             "design": self._design.model_dump(),
@@ -212,6 +213,7 @@ class HarmoniadDetector:
         log = []
         if self._head is not None:
             learned = [position for position in range(len(deviations)) if owner[position] not in judged]
+            learned = learned or list(range(len(deviations)))  # a single image has to serve for both
             self._head.measure(deviations.batch(range(0, deviations.good_count, 1 + deviations.good_count // 64))[0])
             deviations.feature_defects = design.feature_noise if design.feature_defects else None
             optimisation = self._train_params.model_copy(update={**HEAD_OPTIMISATION, "steps": design.head_steps})

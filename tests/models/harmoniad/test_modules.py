@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from harmoniad.models.harmoniad.fsam import FineStructureAttention
 from harmoniad.models.harmoniad.gscm import GlobalContext, position_code
 from harmoniad.models.harmoniad.network import HarmoniadNetwork
+from harmoniad.models.harmoniad.paths import DualPath
 from harmoniad.models.reconstruction.loss import hard_mined_cosine
 from harmoniad.models.reconstruction.network import group_layers
 from harmoniad.params import Harmoniad
@@ -41,6 +42,22 @@ def test_every_place_has_its_own_code() -> None:
     code = position_code(5, 7, 16, torch.device("cpu"))
     assert code.shape == (35, 16)
     assert torch.cdist(code, code).fill_diagonal_(1).min() > 1e-3
+
+
+@pytest.mark.parametrize("gate", ["soft", "hard", "gaussian", "content"])
+def test_the_paths_fuse_each_bands_share(gate: str) -> None:
+    torch.manual_seed(0)
+    path = DualPath(DESIGN.model_copy(update={"gate": gate}))
+    x = features(2, 16, 8, 8)
+    low, high = path.split(x)
+    fused, high_share = path(x)
+    weight, bias = path.fusion.share.weight[:, :, 0, 0], path.fusion.share.bias
+    for row, column in ((0, 0), (3, 5)):  # FSAM and GSCM start as the identity
+        bands = torch.cat([high[0, :, row, column], low[0, :, row, column]])
+        alpha = (weight @ bands + bias).sigmoid()
+        expected = alpha * bands[:16] + (1 - alpha) * bands[16:]
+        torch.testing.assert_close(fused[0, :, row, column], expected)
+    assert 0 < high_share < 1
 
 
 @pytest.mark.parametrize(
@@ -83,7 +100,11 @@ def test_layers_of_one_width_are_averaged_and_others_joined() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{}, {"split": False}, {"fsam": False}, {"gscm": False}, {"groups": 1}, {"blocks": 1}, {"grid": 6}]
+    "change",
+    [
+        *({}, {"split": False}, {"fsam": False}, {"gscm": False}, {"groups": 1}, {"blocks": 1}, {"grid": 6}),
+        *({"gate": "hard"}, {"gate": "gaussian"}, {"gate": "content"}),
+    ],
 )
 def test_predictions_have_the_shape_of_the_targets(change: dict[str, object]) -> None:
     torch.manual_seed(0)

@@ -1,0 +1,177 @@
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from harmoniad.models.harmoniad.earned import (
+    FusionWeights,
+    auroc,
+    earn_weights,
+    equal_weights,
+    measure_normal,
+    top_mean,
+)
+
+
+def maps_of(*scores: list[float]) -> torch.Tensor:
+    """A map for each list, an image for each score, which is its highest token: (K, N, 2, 2)."""
+    maps = torch.full((len(scores), len(scores[0]), 2, 2), -50.0)
+    maps[:, :, 1, 0] = torch.tensor(scores)
+    return maps
+
+
+def unit(categories: int, maps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(categories + 1, maps), torch.ones(categories + 1, maps)
+
+
+def earned(
+    good: torch.Tensor, good_categories: list[int], made: torch.Tensor, made_categories: list[int], count: int
+) -> list[list[float]]:
+    normal = unit(count, len(good))
+    found = earn_weights(*normal, good, torch.tensor(good_categories), made, torch.tensor(made_categories))
+    assert (found.mean, found.deviation) == normal
+    return found.weights.tolist()
+
+
+def test_a_map_that_is_perfect_outweighs_one_that_is_noise() -> None:
+    good = maps_of([0, 0.1, 0.2, 0.1], [1, 2, 3, 4])
+    made = maps_of([90, 91, 92, 93], [2, 3, 1, 4])
+    # Every mixture but the second map alone is perfect: the mean of (1/4, 2/4, 3/4, 1) and what is left.
+    assert earned(good, [0] * 4, made, [0] * 4, 1) == [[0.625, 0.375]] * 2
+
+
+def test_a_map_that_misleads_gets_nothing() -> None:
+    good, made = maps_of([0, 0], [10, 10]), maps_of([1, 1], [0, 0])
+    assert earned(good, [0, 0], made, [0, 0], 1) == [[1, 0]] * 2
+
+
+def test_each_category_has_the_map_that_is_good_for_it_and_the_others_the_common_one() -> None:
+    # The first map misleads in category 1, the second in category 0; category 2 has no copies, category 3 nothing.
+    good = maps_of([0, 0, 10, 10, 0], [10, 10, 0, 0, 0])
+    made = maps_of([1, 1, 0, 0], [0, 0, 1, 1])
+    found = earned(good, [0, 0, 1, 1, 2], made, [0, 0, 1, 1], 4)
+    assert found == [[1, 0], [0, 1], [0.5, 0.5], [0.5, 0.5], [0.5, 0.5]]
+
+
+def test_the_scale_of_a_map_does_not_matter() -> None:
+    generator = torch.Generator().manual_seed(0)
+    good = torch.randn(2, 20, 4, 4, generator=generator)
+    made = torch.randn(2, 20, 4, 4, generator=generator) + torch.tensor([1.0, 0.5]).view(2, 1, 1, 1)
+    categories = torch.arange(20) % 2
+    found = []
+    for scale, offset in ((1.0, 0.0), (4.0, 16.0)):
+        factor = torch.tensor([1.0, scale]).view(2, 1, 1, 1)
+        shift = torch.tensor([0.0, offset]).view(2, 1, 1, 1)
+        normal, changed = good * factor + shift, made * factor + shift
+        statistics = measure_normal(normal, categories, 2)
+        found.append(earn_weights(*statistics, normal, categories, changed, categories).weights)
+    torch.testing.assert_close(found[0], found[1])
+
+
+@pytest.mark.parametrize("maps", [1, 3])
+def test_it_agrees_with_a_slow_search(maps: int) -> None:
+    generator = np.random.default_rng(maps)
+    count, tokens = 3, 200
+    good_categories, made_categories = generator.integers(0, count, 24), generator.integers(0, count, 24)
+    good = generator.normal(size=(maps, 24, 10, 20))
+    made = generator.normal(size=(maps, 24, 10, 20)) + np.linspace(0, 1, maps)[:, None, None, None]
+    mean, deviation = generator.normal(size=(count + 1, maps)), generator.uniform(0.5, 2, (count + 1, maps))
+
+    mixtures = [np.array(m) / 4 for m in product(range(5), repeat=maps) if sum(m) == 4]
+    criteria = np.zeros((count, len(mixtures)))
+    for category, (index, mixture) in product(range(count), enumerate(mixtures)):
+        scores = []
+        for images in (good[:, good_categories == category], made[:, made_categories == category]):
+            for image in range(images.shape[1]):
+                parts = [(images[k, image] - mean[category, k]) / deviation[category, k] for k in range(maps)]
+                fused = sum(w * part for w, part in zip(mixture, parts, strict=True))
+                scores.append(np.sort(fused.ravel())[-tokens // 100 :].mean())
+        labels = [0] * (good_categories == category).sum() + [1] * (made_categories == category).sum()
+        criteria[category, index] = roc_auc_score(labels, scores)
+    common = criteria.mean(0)
+    expected = [
+        np.mean([m for m, value in zip(mixtures, row, strict=True) if value >= row.max() - 0.01], 0)
+        for row in [*(0.5 * criteria + 0.5 * common), common]
+    ]
+
+    tensors = [torch.from_numpy(part).float() for part in (mean, deviation, good, made)]
+    chosen = earn_weights(
+        tensors[0],
+        tensors[1],
+        tensors[2],
+        torch.from_numpy(good_categories),
+        tensors[3],
+        torch.from_numpy(made_categories),
+    )
+    np.testing.assert_allclose(chosen.weights.numpy(), np.stack(expected), atol=1e-6)
+    torch.testing.assert_close(chosen.weights.sum(1), torch.ones(count + 1))
+
+
+@pytest.mark.parametrize("missing", ["good", "made"])
+def test_without_something_to_tell_apart_all_maps_weigh_the_same(missing: str) -> None:
+    maps = maps_of([0, 0], [1, 1], [2, 2])
+    nothing = maps[:, :0]
+    good, made = (nothing, maps) if missing == "good" else (maps, nothing)
+    found = earned(good, [0] * good.shape[1], made, [0] * made.shape[1], 2)
+    assert torch.tensor(found).flatten().tolist() == pytest.approx([1 / 3] * 9)
+
+
+def test_equal_weights() -> None:
+    mean, deviation = unit(2, 4)
+    assert equal_weights(mean, deviation).weights.tolist() == [[0.25] * 4] * 3
+
+
+def test_the_statistics_are_of_a_category_and_the_last_of_all() -> None:
+    maps = torch.randn(2, 6, 3, 3, generator=torch.Generator().manual_seed(0))
+    categories = torch.tensor([0, 0, 2, 2, 2, 0])
+    mean, deviation = measure_normal(maps, categories, 3)
+    assert mean.shape == deviation.shape == (4, 2)
+    torch.testing.assert_close(mean[2, 1], maps[1, 2:5].mean())
+    torch.testing.assert_close(deviation[0, 0], maps[0, [0, 1, 5]].flatten().std())
+    torch.testing.assert_close(mean[3], maps.mean((1, 2, 3)))
+    assert torch.equal(mean[1], mean[3])  # it has no image
+    assert torch.equal(deviation[1], deviation[3])
+    assert (measure_normal(torch.zeros(1, 2, 3, 3), torch.zeros(2), 1)[1] > 0).all()  # nothing is divided by 0
+
+
+@pytest.mark.parametrize("categories", [[0, 2, 1, 0], None])
+def test_the_fused_map_is_the_formula(categories: list[int] | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    mean, maps = (torch.randn(size, generator=generator) for size in ((4, 3), (3, 4, 2, 5)))
+    deviation, weights = (torch.rand(4, 3, generator=generator) + 0.1 for _ in range(2))
+    fused = FusionWeights(mean, deviation, weights).fuse(maps, torch.tensor(categories) if categories else None)
+    assert fused.shape == (4, 2, 5)
+    for image, row, column in product(range(4), range(2), range(5)):
+        number = categories[image] if categories else 3
+        expected = sum(
+            weights[number, k] * (maps[k, image, row, column] - mean[number, k]) / deviation[number, k]
+            for k in range(3)
+        )
+        assert fused[image, row, column].item() == pytest.approx(float(expected), abs=1e-4)
+
+
+def test_a_single_map_stays_as_it_is() -> None:
+    maps = torch.randn(1, 4, 2, 5)
+    mean, deviation = torch.full((3, 1), 5.0), torch.full((3, 1), 2.0)
+    assert torch.equal(equal_weights(mean, deviation).fuse(maps, torch.tensor([0, 1, 1, 0])), maps[0])
+
+
+def test_the_score_is_the_mean_of_the_highest_hundredth() -> None:
+    maps = torch.arange(300.0).view(1, 1, 300) * torch.tensor([1.0, 0.0]).view(2, 1, 1)
+    assert top_mean(torch.tensor([0.5, 0.5]), maps).tolist() == [0.5 * 298]
+    assert top_mean(torch.tensor([1.0, 0.0]), maps[:, :, :20]).tolist() == [19]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(-3, 3), min_size=1, max_size=30),
+    st.lists(st.integers(-3, 3), min_size=1, max_size=30),
+)
+def test_auroc_agrees_with_scikit_learn_on_ties_too(positive: list[int], negative: list[int]) -> None:
+    found = auroc(torch.tensor(positive, dtype=torch.float32), torch.tensor(negative, dtype=torch.float32))
+    labels = [1] * len(positive) + [0] * len(negative)
+    assert found.item() == pytest.approx(roc_auc_score(labels, positive + negative), abs=1e-6)
