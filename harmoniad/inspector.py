@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from harmoniad.errors import HarmoniadError
-from harmoniad.features.encoders import Encoder, choose_device, resize
+from harmoniad.features.encoders import Encoder, choose_device
 from harmoniad.files import read_json
 from harmoniad.models.storage import TrainedModel, load_model
 from harmoniad.scoring import Threshold, resize_map
@@ -68,7 +68,7 @@ class Inspector:
                 raise HarmoniadError(f"an image must be uint8 (H, W, 3), but one is {image.dtype} {image.shape}.")
         names = list(categories or [None] * len(images))
         resolution = self.model.encoder.resolution
-        layers = self.encoder([resize(Image.fromarray(image), resolution) for image in images])
+        layers = self.encoder([self.encoder.resize(Image.fromarray(image)) for image in images])
         layers = [layer.half() for layer in layers]  # as the cache stores them, so that both ways give one score
         known = None if None in names else [str(name) for name in names]
         with torch.inference_mode():

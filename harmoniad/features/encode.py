@@ -10,7 +10,7 @@ from PIL import Image
 
 from harmoniad.data.images import load_rgb
 from harmoniad.features.cache import FeatureCache
-from harmoniad.features.encoders import Encoder, EncoderSpec, choose_device, resize
+from harmoniad.features.encoders import Encoder, EncoderSpec, choose_device
 from harmoniad.params import Encode
 from harmoniad.progress import Progress
 
@@ -39,7 +39,7 @@ def ensure_features(
         return cache, 0
     encoder = Encoder(spec, choose_device(device))
     with Progress("encode", len(missing), "images") as progress:
-        for names, batch in _batches(missing, images, spec.resolution, params):
+        for names, batch in _batches(missing, images, encoder, params):
             layers = [layer.cpu().numpy() for layer in encoder(batch)]
             cache = cache or FeatureCache.create(root, spec, [layer.shape[1:] for layer in layers])
             for position, sha256 in enumerate(names):
@@ -50,13 +50,13 @@ def ensure_features(
 
 
 def _batches(
-    names: Sequence[str], images: Mapping[str, Path], resolution: int, params: Encode
+    names: Sequence[str], images: Mapping[str, Path], encoder: Encoder, params: Encode
 ) -> Iterator[tuple[list[str], list[np.ndarray]]]:
     """Give batches of decoded images, decoding a few batches ahead."""
     with ThreadPoolExecutor(max(1, params.workers)) as pool:
 
         def decode(name: str) -> np.ndarray:
-            return resize(Image.fromarray(load_rgb(images[name])), resolution)
+            return encoder.resize(Image.fromarray(load_rgb(images[name])))
 
         waiting = iter(names)
         ahead = params.batch_size * 2

@@ -15,7 +15,7 @@ from harmoniad.features import weights as weights_files
 from harmoniad.files import sha256_json
 from harmoniad.params import Encoder as EncoderParams
 
-TRANSFORM_VERSION = 1  # part of the cache key: raise it when `resize` or the forward pass changes the features
+TRANSFORM_VERSION = 2  # part of the cache key: raise it when `resize` or the forward pass changes the features
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,13 @@ def resize(image: Image.Image, resolution: int) -> np.ndarray:
 
 
 class Encoder:
-    """A frozen network that turns images into a list of feature maps, one for each tapped layer."""
+    """A frozen network that turns images into a list of feature maps, one for each tapped layer.
+
+    Attributes:
+        input_size: Side in pixels of the images that the network takes: the resolution, rounded down to whole patches.
+            A transformer drops what is left over at the right and lower edge without a word (6 of 518 pixels with
+            patches of 16), so a whole image is squashed to 512 pixels instead, and the map covers all of it.
+    """
 
     def __init__(self, spec: EncoderSpec, device: torch.device) -> None:
         """Build the network and load its weights.
@@ -83,17 +89,34 @@ class Encoder:
         library, _, model_name = spec.name.partition(":")
         build = _build_open_clip if library == "open_clip" else _build_timm
         network, mean, std = build(model_name, found, params)
+        self.input_size = _fit_patches(network, params)
         frozen: Any = network.eval().requires_grad_(False).to(device)
         self._network = frozen.to(memory_format=torch.channels_last)
-        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1) * 255
-        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1) * 255
+        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+
+    def resize(self, image: Image.Image) -> np.ndarray:
+        """Squash an image to what the network takes: (input_size, input_size, 3) of uint8."""
+        return resize(image, self.input_size)
+
+    def pixels(self, images: np.ndarray) -> Tensor:
+        """What the network sees, to the last bit that of open_clip's own transform with `resize_mode="squash"`.
+
+        Args:
+            images: (B, H, W, 3) of uint8.
+
+        Returns:
+            (B, 3, H, W) of float32, channels last, on the encoder's device.
+        """
+        batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)
+        return batch.float().div_(255).sub_(self._mean).div_(self._std).contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray]) -> list[Tensor]:
         """Encode resized images.
 
         Args:
-            images: Arrays (resolution, resolution, 3) of uint8.
+            images: Arrays (input_size, input_size, 3) of uint8, from `resize`.
 
         Returns:
             For each tapped layer a float32 tensor (B, D, h, w), on the encoder's device.
@@ -107,8 +130,7 @@ class Encoder:
             return self._forward(np.stack(images))
 
     def _forward(self, images: np.ndarray) -> list[Tensor]:
-        batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2).float()
-        batch = ((batch - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        batch = self.pixels(images)
         layers = list(self.spec.layers)
         if self.spec.name.startswith("open_clip:"):
             found = self._network.forward_intermediates(
@@ -149,6 +171,11 @@ def _build_timm(name: str, found: weights_files.Weights, params: EncoderParams) 
 
 
 def _build_open_clip(name: str, found: weights_files.Weights, params: EncoderParams) -> Built:
+    """A vision tower. A file tells nothing of its training: pixels are scaled as for the first known tag of the model.
+
+    Some weights (OpenAI's among them) were trained with another activation. A tag says so; with a file, the model's name
+    must: `open_clip:ViT-L-14-336-quickgelu`.
+    """
     import open_clip
 
     if open_clip.get_model_config(name) is None:
@@ -167,7 +194,7 @@ def _build_open_clip(name: str, found: weights_files.Weights, params: EncoderPar
         reason = str(error).strip().split("\n")[0]
         raise HarmoniadError(f"{found.path}: these weights do not fit {params.name} ({reason}).") from error
     tower = model.visual
-    if not hasattr(tower, "forward_intermediates"):
+    if not (hasattr(tower, "trunk") or hasattr(tower, "transformer")):  # CLIP's own ResNets
         raise HarmoniadError(f"encoder.name: open_clip:{name} gives no intermediate features. Choose another model.")
     _check_layers(params, _count_blocks(tower))
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -177,6 +204,24 @@ def _build_open_clip(name: str, found: weights_files.Weights, params: EncoderPar
         pixels.get("mean", open_clip.OPENAI_DATASET_MEAN),
         pixels.get("std", open_clip.OPENAI_DATASET_STD),
     )
+
+
+def _fit_patches(network: Any, params: EncoderParams) -> int:
+    """Round the resolution down to whole patches and tell the network; a convolutional network has none."""
+    trunk = getattr(network, "trunk", network)  # where open_clip keeps a tower of timm's
+    patch = getattr(network, "patch_size", None) or getattr(getattr(trunk, "patch_embed", None), "patch_size", 1)
+    side = patch if isinstance(patch, int) else patch[0]
+    size = params.resolution // side * side
+    if size == params.resolution:
+        return size
+    if hasattr(trunk, "set_input_size"):
+        trunk.set_input_size((size, size))
+    elif not hasattr(network, "patch_size"):  # open_clip's own tower has it, and takes any size
+        raise HarmoniadError(
+            f"encoder.resolution: {params.name} takes whole patches of {side} px. "
+            f"Choose {size} or {size + side}, not {params.resolution}."
+        )
+    return size
 
 
 def rename_lite0(state: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, Tensor]:
