@@ -1,6 +1,6 @@
 """A model at work: images in, scores, verdicts and anomaly maps out."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from harmoniad.errors import HarmoniadError
-from harmoniad.features.encoders import Encoder, choose_device
+from harmoniad.features.encoders import Encoder, Precision, choose_device
 from harmoniad.files import read_json
+from harmoniad.inference import Source, predict_stream
 from harmoniad.models.storage import TrainedModel, load_model
 from harmoniad.scoring import Threshold, resize_map
 
@@ -40,8 +41,14 @@ class Inspector:
         self.model, self.threshold, self.encoder = model, threshold, encoder
 
     @classmethod
-    def load(cls, folder: Path, device: str = "auto") -> Self:
+    def load(cls, folder: Path, device: str = "auto", precision: Precision = "float32") -> Self:
         """Load a folder that holds `model.json`, `detector.safetensors` and `threshold.json`.
+
+        Args:
+            folder: The model.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            precision: Of the encoder on a CPU. `float32` gives the scores of the evaluation; `bfloat16` is faster on a
+                CPU with instructions for it, and scores differ a little (`benchmarks/throughput.py` says how much).
 
         Raises:
             HarmoniadError: A file is missing or has been changed, or the encoder's weights are missing.
@@ -49,7 +56,7 @@ class Inspector:
         chosen = choose_device(device)
         model = load_model(folder, chosen)
         threshold = Threshold.from_dict(read_json(folder / "threshold.json"))
-        return cls(model, threshold, Encoder(model.encoder, chosen))
+        return cls(model, threshold, Encoder(model.encoder, chosen, precision))
 
     def predict(self, images: Sequence[np.ndarray], categories: Sequence[str | None] | None = None) -> list[Prediction]:
         """Score images.
@@ -79,6 +86,17 @@ class Inspector:
             self._prediction(score, anomaly_map, image, name)
             for score, anomaly_map, image, name in zip(scores, maps, images, names, strict=True)
         ]
+
+    def predict_stream(
+        self,
+        images: Iterable[Source],
+        categories: Iterable[str | None] | None = None,
+        *,
+        batch_size: int = 16,
+        workers: int = 2,
+    ) -> Iterator[Prediction]:
+        """Score files, or their bytes, as they come: see `harmoniad.inference.predict_stream`."""
+        return predict_stream(self, images, categories, batch_size=batch_size, workers=workers)
 
     def _prediction(self, score: float, anomaly_map: torch.Tensor, image: np.ndarray, name: str | None) -> Prediction:
         threshold = self.threshold.of(name)

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from harmoniad.files import sha256_json
 from harmoniad.params import Encoder as EncoderParams
 
 TRANSFORM_VERSION = 2  # part of the cache key: raise it when `resize` or the forward pass changes the features
+
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,20 @@ class Encoder:
             patches of 16), so a whole image is squashed to 512 pixels instead, and the map covers all of it.
     """
 
-    def __init__(self, spec: EncoderSpec, device: torch.device) -> None:
+    def __init__(self, spec: EncoderSpec, device: torch.device, precision: Precision = "float32") -> None:
         """Build the network and load its weights.
+
+        Args:
+            spec: Which network, with which weights, at which resolution.
+            device: Where it runs.
+            precision: Of the products on a CPU. `float32` gives the same bytes again and is what the cache holds;
+                `bfloat16` is faster where the CPU has instructions for it. CUDA always takes `bfloat16`.
 
         Raises:
             HarmoniadError: The model is unknown, a layer does not exist, or the weights do not fit.
         """
         self.spec, self.device = spec, device
+        self._autocast = device.type != "cpu" or precision == "bfloat16"
         params = spec.params()
         found = weights_files.resolve(params)
         if found.sha256 != spec.weights_sha256:
@@ -124,21 +134,22 @@ class Encoder:
         if self.device.type == "cpu":
             # The kernels that a CPU picks depend on the batch, and with them the last bit of a feature. One image at
             # a time makes a feature independent of its company, so that an interrupted run gives the same bytes.
-            singles = [self._forward(image[None]) for image in images]
+            singles = [self.forward(image[None]) for image in images]
             return [torch.cat(layer) for layer in zip(*singles, strict=True)]
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            return self._forward(np.stack(images))
+        return self.forward(np.stack(images))
 
-    def _forward(self, images: np.ndarray) -> list[Tensor]:
+    @torch.inference_mode()
+    def forward(self, images: np.ndarray) -> list[Tensor]:
+        """Encode a batch (B, input_size, input_size, 3) of uint8 in one pass; for the result see `__call__`."""
+        if images.shape[1:] != (self.input_size, self.input_size, 3):
+            raise ValueError(f"images of {self.input_size} px are wanted, from `Encoder.resize`; got {images.shape}")
         batch = self.pixels(images)
-        layers = list(self.spec.layers)
-        if self.spec.name.startswith("open_clip:"):
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
             found = self._network.forward_intermediates(
-                batch, indices=layers, stop_early=True, intermediates_only=True
-            )["image_intermediates"]
-        else:
-            found = self._network.forward_intermediates(batch, indices=layers, stop_early=True, intermediates_only=True)
-        return [layer.float() for layer in found]
+                batch, indices=list(self.spec.layers), stop_early=True, intermediates_only=True
+            )
+        layers = found["image_intermediates"] if isinstance(found, dict) else found  # open_clip or timm
+        return [layer.float() for layer in layers]
 
 
 Built = tuple[nn.Module, Sequence[float], Sequence[float]]
@@ -173,8 +184,8 @@ def _build_timm(name: str, found: weights_files.Weights, params: EncoderParams) 
 def _build_open_clip(name: str, found: weights_files.Weights, params: EncoderParams) -> Built:
     """A vision tower. A file tells nothing of its training: pixels are scaled as for the first known tag of the model.
 
-    Some weights (OpenAI's among them) were trained with another activation. A tag says so; with a file, the model's name
-    must: `open_clip:ViT-L-14-336-quickgelu`.
+    Some weights (OpenAI's among them) were trained with another activation. A tag says so; with a file, the name of the
+    model must: `open_clip:ViT-L-14-336-quickgelu`.
     """
     import open_clip
 

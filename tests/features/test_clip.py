@@ -136,9 +136,7 @@ def test_saved_and_loaded_weights_give_bit_equal_features(
 
 @pytest.mark.parametrize("name", list(SMALL))
 @pytest.mark.parametrize("resolution", [336, 518])
-def test_pixels_are_open_clips_to_the_last_bit(
-    small_models: None, tmp_path: Path, name: str, resolution: int
-) -> None:
+def test_pixels_are_open_clips_to_the_last_bit(small_models: None, tmp_path: Path, name: str, resolution: int) -> None:
     random_model(name, tmp_path / "weights.safetensors")
     loaded = encoder(f"open_clip:{name}", tmp_path / "weights.safetensors", resolution, [0])
     transform = transform_of(name, loaded.input_size)
