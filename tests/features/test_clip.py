@@ -1,6 +1,7 @@
 """CLIP and SigLIP towers under their real names: real patches, pixels and position grids, but few and narrow blocks."""
 
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ INPUT_SIZES = [
 ]
 
 
+@cache
 def photograph(seed: int) -> Image.Image:
     """A JPEG of odd size with the spectrum of a photograph: soft shades, edges, grain, and what compression adds."""
     generator = np.random.default_rng(seed)
@@ -65,7 +67,9 @@ def photograph(seed: int) -> Image.Image:
     pixels = np.clip(255 * shades + generator.normal(0, 6, shades.shape), 0, 255).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "JPEG", quality=int(generator.integers(60, 96)))
-    return Image.open(buffer)
+    image = Image.open(buffer)
+    image.load()
+    return image
 
 
 def transform_of(name: str, size: int) -> Any:
