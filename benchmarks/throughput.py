@@ -274,14 +274,14 @@ def conditions(arguments: argparse.Namespace, contenders: list[Contender]) -> li
     lines = [
         f"CPU ({platform.machine()}), {arguments.threads} threads, torch {importlib.metadata.version('torch')},"
         f" {arguments.workers} decoding threads at batches above 1; {BACKBONE} with {weights},"
-        f" {arguments.resolution} px, blocks {arguments.layers}; memories of {arguments.bank} patches; {arguments.images} {size},"
-        f" {arguments.repeats} repetitions round robin after one of warm-up. {at_once}.",
+        f" {arguments.resolution} px, blocks {arguments.layers}; memories of {arguments.bank} patches;"
+        f" {arguments.images} {size}, {arguments.repeats} repetitions round robin after one of warm-up. {at_once}.",
     ]
     if versions:
         lines.append(
             f"anomalib {versions['anomalib']}: the same backbone with random weights (timm is told `pretrained=False`),"
-            " in inference mode, with the same decoding threads; it runs all 12 blocks, PatchCore taps the blocks above,"
-            " Dinomaly its own eight (2 to 9); its bfloat16 is what it calls float16."
+            " in inference mode, with the same decoding threads; it runs all 12 blocks, PatchCore taps the blocks"
+            " above, Dinomaly its own eight (2 to 9); its bfloat16 is what it calls float16."
         )
     return lines
 

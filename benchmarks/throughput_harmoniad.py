@@ -36,7 +36,7 @@ def main() -> None:
 def params_of(work: dict[str, Any]) -> Params:
     """The design that `params.yaml` gives, on the benchmark's encoder and with one step of training."""
     params = load_params(Path(work["params"]))
-    content = params.model_dump()
+    content = params.model_dump(by_alias=True)
     content["encoder"] = work["encoder"]
     content["detector"]["name"] = work["detector"]
     for section, values in work["design"].items():
