@@ -41,10 +41,9 @@ def main() -> None:
     torch.manual_seed(0)
     build = {"patchcore": build_patchcore, "dinomaly": build_dinomaly}[work["detector"]]
     module = build(work).eval()
-    for name, value in (("_image_threshold", 1.0), ("_pixel_threshold", 1.0), ("image_min", 0.0), ("image_max", 2.0)):
-        getattr(module.post_processor, name).fill_(value)
-    module.post_processor.pixel_min.fill_(0.0)
-    module.post_processor.pixel_max.fill_(2.0)
+    for part in ("image", "pixel"):  # wide enough that no score is clamped
+        for name, value in ((f"_{part}_threshold", 50.0), (f"{part}_min", 0.0), (f"{part}_max", 100.0)):
+            getattr(module.post_processor, name).fill_(value)
     contents = [Path(path).read_bytes() for path in work["images"]]
 
     @torch.inference_mode()
