@@ -149,6 +149,8 @@ class Harmoniad(Section):
     """Principal components that the memory keeps of the features."""
     bands: bool = True
     """The lengths of the deviation's low and high band are maps of their own."""
+    place: bool = True
+    """How unusual a token is at its place (PaDiM's Gaussians) is a map of its own, for parts that always lie alike."""
     head: bool = True
     """Head 2: a network on the deviation, trained on made defects."""
     head_steps: Positive = 400
@@ -184,8 +186,8 @@ class Harmoniad(Section):
     def _something_measures(self) -> "Harmoniad":
         if not self.memory and not self.reconstruction:
             raise ValueError("memory or reconstruction must be true")
-        if not self.memory and (self.bands or self.head):
-            raise ValueError("bands and head need memory: true")
+        if not self.memory and (self.bands or self.place or self.head):
+            raise ValueError("bands, place and head need memory: true")
         return self
 
 

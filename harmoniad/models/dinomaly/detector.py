@@ -22,5 +22,5 @@ class DinomalyDetector(ReconstructionDetector[Dinomaly]):
         return cls(shapes, params.detector.dinomaly, params.train, params.seed)
 
     def _build(self, shapes: tuple[Shape, ...], design: Dinomaly) -> HarmoniadNetwork:
-        only_head_1 = Harmoniad(reconstruction=True, split=False, memory=False, bands=False, head=False)
+        only_head_1 = Harmoniad(reconstruction=True, split=False, memory=False, bands=False, place=False, head=False)
         return HarmoniadNetwork(shapes, only_head_1.model_copy(update=design.model_dump()))

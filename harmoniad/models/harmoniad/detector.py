@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from harmoniad.errors import HarmoniadError
 from harmoniad.features.cache import Shape
@@ -17,12 +18,13 @@ from harmoniad.models.harmoniad.frequency import FrequencySplit
 from harmoniad.models.harmoniad.head import DeviationHead
 from harmoniad.models.harmoniad.memory import NormalMemory, tokens_of
 from harmoniad.models.harmoniad.network import HarmoniadNetwork
+from harmoniad.models.padim.detector import PadimDetector
 from harmoniad.models.reconstruction.training import train
-from harmoniad.params import Harmoniad, Params, Train
+from harmoniad.params import Harmoniad, Padim, Params, Train
 
 BATCH_SIZE = 16
 MOST_COMPARED = 1000  # good views, and as many copies, that the head and the fusion learn from: bounds time and memory
-FUSION_SHARE = 4  # every fourth image is kept from the head, for the fusion to judge it by
+FUSION_SHARE = 4  # every fourth image is kept from what is fitted, for the fusion to judge it by
 HEAD_OPTIMISATION = {"learning_rate": 1e-3, "final_learning_rate": 1e-5, "weight_decay": 1e-2, "clip": 1.0}
 
 
@@ -37,6 +39,7 @@ class HarmoniadDetector:
         channels = min(sum(shape[0] for shape in shapes), design.memory_channels)
         self._bands = _fixed_split(channels, design) if design.bands else None
         self._head = DeviationHead(channels, design).eval() if design.head else None
+        self._place = PadimDetector(shapes, Padim(), seed) if design.place else None
         self._memory: NormalMemory | None = None
         self._fusion = equal_weights(torch.zeros(1, len(self._map_names)), torch.ones(1, len(self._map_names)))
         self._categories: list[str] = []
@@ -57,6 +60,9 @@ class HarmoniadDetector:
             module.load_state_dict(state)
         if detector._design.memory:
             detector._memory = NormalMemory.restore(tensors)
+        if detector._design.place:
+            state = {k.removeprefix("place."): v for k, v in tensors.items() if k.startswith("place.")}
+            detector._place = PadimDetector.restore(config["place"], state)
         detector._fusion = FusionWeights(*(tensors[f"fusion.{name}"] for name in ("mean", "deviation", "weights")))
         return detector
 
@@ -101,6 +107,7 @@ class HarmoniadDetector:
         for module in self._modules().values():
             module.to(device)
         self._memory = self._memory.to(device) if self._memory is not None else None
+        self._place = self._place.to(device) if self._place is not None else None
         self._fusion = self._fusion.to(device)
         return self
 
@@ -113,6 +120,7 @@ class HarmoniadDetector:
             "train": self._train_params.model_dump(),
             "seed": self._seed,
             "categories": self._categories,
+            "place": self._place.config() if self._place is not None else None,
             "map_weights": {
                 name: {m: round(w, 3) for m, w in zip(self._map_names, row, strict=True)} for name, row in rows
             },
@@ -123,6 +131,8 @@ class HarmoniadDetector:
         found = self._memory.state() if self._memory is not None else {}
         for prefix, module in self._modules().items():
             found |= {f"{prefix}.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
+        if self._place is not None:
+            found |= {f"place.{name}": tensor for name, tensor in self._place.tensors().items()}
         fusion = {"mean": self._fusion.mean, "deviation": self._fusion.deviation, "weights": self._fusion.weights}
         return found | {f"fusion.{name}": tensor.contiguous() for name, tensor in fusion.items()}
 
@@ -134,6 +144,7 @@ class HarmoniadDetector:
             "low": design.bands,
             "high": design.bands,
             "head": design.head,
+            "place": design.place,
             "reconstruction": design.reconstruction,
         }
         return [name for name, is_wanted in wanted.items() if is_wanted]
@@ -150,9 +161,7 @@ class HarmoniadDetector:
             nearest = self._memory.nearest(tokens.flatten(0, 1)).view(tokens.shape[:2])
             maps += self._maps_of_deviation(self._memory.deviation(tokens, nearest, self._grid))
             category = self._memory.category_of(nearest)
-        if self._network is not None:
-            maps.append(self._network.anomaly_maps(layers, self._grid))
-        return torch.stack(maps), category
+        return torch.stack(maps + self._maps_of_layers(layers)), category
 
     def _maps_of_deviation(self, deviation: Tensor) -> list[Tensor]:
         """From (B, C, h, w): its length, that of its two bands, and what head 2 makes of it."""
@@ -161,6 +170,17 @@ class HarmoniadDetector:
             maps += [band.norm(dim=1) for band in self._bands(deviation)]
         if self._head is not None:
             maps.append(self._head(deviation)[0])
+        return maps
+
+    def _maps_of_layers(self, layers: Sequence[Tensor]) -> list[Tensor]:
+        """From (B, D, h, w) for each layer: how unusual a token is at its place, and what head 1 cannot predict."""
+        maps = []
+        if self._place is not None:
+            found = self._place.anomaly_maps(layers)[:, None]
+            size = (self._grid, self._grid)
+            maps.append(F.interpolate(found, size=size, mode="bilinear", align_corners=False)[:, 0])
+        if self._network is not None:
+            maps.append(self._network.anomaly_maps(layers, self._grid))
         return maps
 
     def _fit_network(self, features: FeatureSet, device: torch.device, checkpoint: Path) -> list[dict[str, float]]:
@@ -185,7 +205,10 @@ class HarmoniadDetector:
             features, synthetic, (good, made), owners, self._memory, grid=self._grid, norm=design.norm
         )
         owner = [owners[0][i] for i in good] + [owners[1][i] for i in made]
-        judged = _every_fourth(owner)
+        judged = _every_fourth(owners[0], features.categories)
+        if self._place is not None:
+            others = [i for i in range(len(features)) if owners[0][i] not in judged]
+            self._place.fit(_Subset(features, others), device=device, checkpoint=checkpoint)
         log = []
         if self._head is not None:
             learned = [position for position in range(len(deviations)) if owner[position] not in judged]
@@ -202,13 +225,15 @@ class HarmoniadDetector:
         names = [features.categories[i] for i in good] + [synthetic.categories[i] for i in made if synthetic]
         category = torch.tensor([self._categories.index(name) for name in names], device=device)
         is_good = torch.arange(len(names), device=device) < deviations.good_count
-        mean, spread = measure_normal(maps[:, is_good], category[is_good], len(self._categories))
+        is_judged = torch.tensor([number in judged for number in owner], device=device)
+        if not (is_good & is_judged).any():  # a single image a category
+            is_judged = torch.ones_like(is_judged)
+        g, m = is_good & is_judged, ~is_good & is_judged
+        mean, spread = measure_normal(maps[:, g], category[g], len(self._categories))
         if design.fusion == "equal":
             self._fusion = equal_weights(mean, spread)
-            return log
-        is_judged = torch.tensor([number in judged for number in owner], device=device)
-        g, m = is_good & is_judged, ~is_good & is_judged
-        self._fusion = earn_weights(mean, spread, maps[:, g], category[g], maps[:, m], category[m])
+        else:
+            self._fusion = earn_weights(mean, spread, maps[:, g], category[g], maps[:, m], category[m])
         return log
 
     @torch.inference_mode()
@@ -226,10 +251,10 @@ class HarmoniadDetector:
             indices = range(start, min(start + BATCH_SIZE, len(deviations)))
             parts.append(torch.stack(self._maps_of_deviation(deviations.batch(indices)[0])))
         maps = torch.cat(parts, dim=1)
-        if self._network is not None:
+        if self._place is not None or self._network is not None:
             batches = chain(_batches(features, good), _batches(synthetic, made) if synthetic else [])
-            predicted = [self._network.anomaly_maps(_moved(layers, maps.device), self._grid) for layers in batches]
-            maps = torch.cat([maps, torch.cat(predicted)[None]])
+            others = [torch.stack(self._maps_of_layers(_moved(layers, maps.device))) for layers in batches]
+            maps = torch.cat([maps, torch.cat(others, dim=1)])
         return maps
 
     @torch.inference_mode()
@@ -247,9 +272,29 @@ def _fixed_split(channels: int, design: Harmoniad) -> FrequencySplit:
     return FrequencySplit(channels, design.gate_radius, design.gate_softness, kind).requires_grad_(False)
 
 
-def _every_fourth(owner: Sequence[int]) -> set[int]:
-    """Every fourth of the images; one if there are fewer."""
-    return set(sorted(set(owner))[::FUSION_SHARE])
+def _every_fourth(owners: Sequence[int], categories: Sequence[str]) -> set[int]:
+    """Every fourth image of each category; none of a category that has a single one."""
+    judged: set[int] = set()
+    for name in set(categories):
+        images = sorted({owner for owner, category in zip(owners, categories, strict=True) if category == name})
+        judged |= set(images[::FUSION_SHARE]) if len(images) > 1 else set()
+    return judged
+
+
+class _Subset:
+    """Some entries of a set of features."""
+
+    def __init__(self, features: FeatureSet, indices: Sequence[int]) -> None:
+        self._features, self._indices = features, indices
+        self.shapes = features.shapes
+        self.categories = [features.categories[index] for index in indices]
+        self.images = [features.images[index] for index in indices]
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def batch(self, indices: Sequence[int]) -> list[Tensor]:
+        return self._features.batch([self._indices[index] for index in indices])
 
 
 def _numbers(images: Sequence[str], more: Sequence[str]) -> tuple[list[int], list[int]]:
