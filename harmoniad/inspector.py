@@ -1,6 +1,6 @@
 """A model at work: images in, scores, verdicts and anomaly maps out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from harmoniad.errors import HarmoniadError
-from harmoniad.features.encoders import Encoder, choose_device, resize
+from harmoniad.features.encoders import Encoder, Precision, choose_device
 from harmoniad.files import read_json
+from harmoniad.inference import Source, predict_stream
 from harmoniad.models.storage import TrainedModel, load_model
 from harmoniad.scoring import Threshold, resize_map
 from harmoniad.tiling import Box
@@ -45,8 +46,14 @@ class Inspector:
         self.model, self.threshold, self.encoder = model, threshold, encoder
 
     @classmethod
-    def load(cls, folder: Path, device: str = "auto") -> Self:
+    def load(cls, folder: Path, device: str = "auto", precision: Precision = "float32") -> Self:
         """Load a folder that holds `model.json`, `detector.safetensors` and `threshold.json`.
+
+        Args:
+            folder: The model.
+            device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            precision: Of the encoder on a CPU. `float32` gives the scores of the evaluation; `bfloat16` is faster on a
+                CPU with instructions for it, and scores differ a little (`benchmarks/throughput.py` says how much).
 
         Raises:
             HarmoniadError: A file is missing or has been changed, or the encoder's weights are missing.
@@ -54,7 +61,7 @@ class Inspector:
         chosen = choose_device(device)
         model = load_model(folder, chosen)
         threshold = Threshold.from_dict(read_json(folder / "threshold.json"))
-        return cls(model, threshold, Encoder(model.encoder, chosen))
+        return cls(model, threshold, Encoder(model.encoder, chosen, precision))
 
     def predict(self, images: Sequence[np.ndarray], categories: Sequence[str | None] | None = None) -> list[Prediction]:
         """Score images.
@@ -82,12 +89,23 @@ class Inspector:
             for of_image, image, name in zip(boxes, images, names, strict=True)
         ]
 
+    def predict_stream(
+        self,
+        images: Iterable[Source],
+        categories: Iterable[str | None] | None = None,
+        *,
+        batch_size: int = 16,
+        workers: int = 2,
+    ) -> Iterator[Prediction]:
+        """Score files, or their bytes, as they come: see `harmoniad.inference.predict_stream`."""
+        return predict_stream(self, images, categories, batch_size=batch_size, workers=workers)
+
     def _maps(
         self, images: Sequence[np.ndarray], names: Sequence[str | None], tiles: Sequence[tuple[int, Box | None]]
     ) -> Tensor:
         """Maps (B, R, R) of some tiles, each the number of its image and its place there."""
         resolution = self.model.encoder.resolution
-        layers = self.encoder([resize(Image.fromarray(_cut(images[n], box)), resolution) for n, box in tiles])
+        layers = self.encoder([self.encoder.resize(Image.fromarray(_cut(images[n], box))) for n, box in tiles])
         layers = [layer.half() for layer in layers]  # as the cache stores them, so that both ways give one score
         known = None if None in names else [str(names[n]) for n, _ in tiles]
         with torch.inference_mode():

@@ -1,5 +1,6 @@
 """Decoding images and masks that come from anywhere: whatever a file holds, it is an array or one clear error."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,31 +28,35 @@ class ImageError(HarmoniadError):
         self.reason = reason
 
 
-def open_image(path: Path) -> Image.Image:
+def open_image(path: Path, content: bytes | None = None) -> Image.Image:
     """Decode an image in the mode that it is stored in, turned upright as its EXIF data says.
 
     Of a file with several pages or frames, the first is taken.
+
+    Args:
+        path: The file; where `content` is given, only the name that an error says.
+        content: What the file holds, where it does not lie on disk.
 
     Raises:
         ImageError: The file is missing, empty, truncated, too large or not an image of one of `FORMATS`.
     """
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             image.load()
             return ImageOps.exif_transpose(image)
     except Exception as error:  # a damaged file makes the decoders raise almost anything
-        raise ImageError(path, _reason(path, error)) from error
+        raise ImageError(path, _reason(path, content, error)) from error
 
 
-def load_rgb(path: Path) -> "NDArray[np.uint8]":
-    """Decode an image as (H, W, 3) uint8; transparency is dropped.
+def load_rgb(path: Path, content: bytes | None = None) -> "NDArray[np.uint8]":
+    """Decode an image as (H, W, 3) uint8; transparency is dropped. For `content`, see `open_image`.
 
     Raises:
         ImageError: See `open_image`, or the grey values of a deep image are out of range.
     """
-    return rgb_array(open_image(path), path)
+    return rgb_array(open_image(path, content), path)
 
 
 def rgb_array(image: Image.Image, path: Path) -> "NDArray[np.uint8]":
@@ -101,13 +106,15 @@ def _eight_bits(values: "NDArray[np.float64]", mode: str, path: Path) -> "NDArra
     return np.rint(values * (255 / full_scale)).astype(np.uint8)
 
 
-def _reason(path: Path, error: Exception) -> str:
+def _reason(path: Path, content: bytes | None, error: Exception) -> str:
     if isinstance(error, Image.DecompressionBombError):
         return f"is too large (more than {MAX_PIXELS // 1_000_000} million pixels)"
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be read ({error.strerror})"  # no such file, no permission
-    with path.open("rb") as file:
-        start = file.read(4)
+    if content is None:
+        with path.open("rb") as file:
+            content = file.read(4)
+    start = content[:4]
     if not start:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError) and not start.startswith(_SIGNATURES):

@@ -59,7 +59,7 @@ def ensure_features(
         return cache, 0
     encoder = Encoder(spec, choose_device(device))
     with Progress("encode", count, "views") as progress:
-        for batch in _batches(missing, images, spec.resolution, params):
+        for batch in _batches(missing, images, encoder.input_size, params):
             layers = [layer.cpu().numpy() for layer in encoder([seen.pixels for seen in batch])]
             cache = cache or FeatureCache.create(root, spec, [layer.shape[1:] for layer in layers])
             for position, seen in enumerate(batch):
@@ -83,7 +83,7 @@ def _missing(wanted: Mapping[str, Sequence[View]], cache: FeatureCache) -> dict[
 
 
 def _batches(
-    missing: Mapping[str, Sequence[View]], images: Mapping[str, Path], resolution: int, params: Encode
+    missing: Mapping[str, Sequence[View]], images: Mapping[str, Path], size: int, params: Encode
 ) -> Iterator[list[_Seen]]:
     """Give batches of views. Each image is decoded once, and only as many ahead as two batches need."""
     with ThreadPoolExecutor(max(1, params.workers)) as pool:
@@ -91,7 +91,7 @@ def _batches(
         def look(sha256: str) -> list[_Seen]:
             image = Image.fromarray(load_rgb(images[sha256]))
             return [
-                _Seen(view.key(sha256), *view.apply_with_mask(image, resolution, sha256)) for view in missing[sha256]
+                _Seen(view.key(sha256), *view.apply_with_mask(image, size, sha256)) for view in missing[sha256]
             ]
 
         def stream() -> Iterator[_Seen]:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -15,7 +15,10 @@ from harmoniad.features import weights as weights_files
 from harmoniad.files import sha256_json
 from harmoniad.params import Encoder as EncoderParams
 
-TRANSFORM_VERSION = 1  # part of the cache key: raise it when `resize` or the forward pass changes the features
+TRANSFORM_VERSION = 2  # part of the cache key: raise it when `resize` or the forward pass changes the features
+
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,28 @@ def resize(image: Image.Image, resolution: int) -> np.ndarray:
 
 
 class Encoder:
-    """A frozen network that turns images into a list of feature maps, one for each tapped layer."""
+    """A frozen network that turns images into a list of feature maps, one for each tapped layer.
 
-    def __init__(self, spec: EncoderSpec, device: torch.device) -> None:
+    Attributes:
+        input_size: Side in pixels of the images that the network takes: the resolution, rounded down to whole patches.
+            A transformer drops what is left over at the right and lower edge without a word (6 of 518 pixels with
+            patches of 16), so a whole image is squashed to 512 pixels instead, and the map covers all of it.
+    """
+
+    def __init__(self, spec: EncoderSpec, device: torch.device, precision: Precision = "float32") -> None:
         """Build the network and load its weights.
+
+        Args:
+            spec: Which network, with which weights, at which resolution.
+            device: Where it runs.
+            precision: Of the products on a CPU. `float32` gives the same bytes again and is what the cache holds;
+                `bfloat16` is faster where the CPU has instructions for it. CUDA always takes `bfloat16`.
 
         Raises:
             HarmoniadError: The model is unknown, a layer does not exist, or the weights do not fit.
         """
         self.spec, self.device = spec, device
+        self._autocast = device.type != "cpu" or precision == "bfloat16"
         params = spec.params()
         found = weights_files.resolve(params)
         if found.sha256 != spec.weights_sha256:
@@ -83,17 +99,34 @@ class Encoder:
         library, _, model_name = spec.name.partition(":")
         build = _build_open_clip if library == "open_clip" else _build_timm
         network, mean, std = build(model_name, found, params)
+        self.input_size = _fit_patches(network, params)
         frozen: Any = network.eval().requires_grad_(False).to(device)
         self._network = frozen.to(memory_format=torch.channels_last)
-        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1) * 255
-        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1) * 255
+        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
+        self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
+
+    def resize(self, image: Image.Image) -> np.ndarray:
+        """Squash an image to what the network takes: (input_size, input_size, 3) of uint8."""
+        return resize(image, self.input_size)
+
+    def pixels(self, images: np.ndarray) -> Tensor:
+        """What the network sees, to the last bit that of open_clip's own transform with `resize_mode="squash"`.
+
+        Args:
+            images: (B, H, W, 3) of uint8.
+
+        Returns:
+            (B, 3, H, W) of float32, channels last, on the encoder's device.
+        """
+        batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)
+        return batch.float().div_(255).sub_(self._mean).div_(self._std).contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[np.ndarray]) -> list[Tensor]:
         """Encode resized images.
 
         Args:
-            images: Arrays (resolution, resolution, 3) of uint8.
+            images: Arrays (input_size, input_size, 3) of uint8, from `resize`.
 
         Returns:
             For each tapped layer a float32 tensor (B, D, h, w), on the encoder's device.
@@ -101,22 +134,22 @@ class Encoder:
         if self.device.type == "cpu":
             # The kernels that a CPU picks depend on the batch, and with them the last bit of a feature. One image at
             # a time makes a feature independent of its company, so that an interrupted run gives the same bytes.
-            singles = [self._forward(image[None]) for image in images]
+            singles = [self.forward(image[None]) for image in images]
             return [torch.cat(layer) for layer in zip(*singles, strict=True)]
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
-            return self._forward(np.stack(images))
+        return self.forward(np.stack(images))
 
-    def _forward(self, images: np.ndarray) -> list[Tensor]:
-        batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2).float()
-        batch = ((batch - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
-        layers = list(self.spec.layers)
-        if self.spec.name.startswith("open_clip:"):
+    @torch.inference_mode()
+    def forward(self, images: np.ndarray) -> list[Tensor]:
+        """Encode a batch (B, input_size, input_size, 3) of uint8 in one pass; for the result see `__call__`."""
+        if images.shape[1:] != (self.input_size, self.input_size, 3):
+            raise ValueError(f"images of {self.input_size} px are wanted, from `Encoder.resize`; got {images.shape}")
+        batch = self.pixels(images)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._autocast):
             found = self._network.forward_intermediates(
-                batch, indices=layers, stop_early=True, intermediates_only=True
-            )["image_intermediates"]
-        else:
-            found = self._network.forward_intermediates(batch, indices=layers, stop_early=True, intermediates_only=True)
-        return [layer.float() for layer in found]
+                batch, indices=list(self.spec.layers), stop_early=True, intermediates_only=True
+            )
+        layers = found["image_intermediates"] if isinstance(found, dict) else found  # open_clip or timm
+        return [layer.float() for layer in layers]
 
 
 Built = tuple[nn.Module, Sequence[float], Sequence[float]]
@@ -149,6 +182,11 @@ def _build_timm(name: str, found: weights_files.Weights, params: EncoderParams) 
 
 
 def _build_open_clip(name: str, found: weights_files.Weights, params: EncoderParams) -> Built:
+    """A vision tower. A file tells nothing of its training: pixels are scaled as for the first known tag of the model.
+
+    Some weights (OpenAI's among them) were trained with another activation. A tag says so; with a file, the name of the
+    model must: `open_clip:ViT-L-14-336-quickgelu`.
+    """
     import open_clip
 
     if open_clip.get_model_config(name) is None:
@@ -167,7 +205,7 @@ def _build_open_clip(name: str, found: weights_files.Weights, params: EncoderPar
         reason = str(error).strip().split("\n")[0]
         raise HarmoniadError(f"{found.path}: these weights do not fit {params.name} ({reason}).") from error
     tower = model.visual
-    if not hasattr(tower, "forward_intermediates"):
+    if not (hasattr(tower, "trunk") or hasattr(tower, "transformer")):  # CLIP's own ResNets
         raise HarmoniadError(f"encoder.name: open_clip:{name} gives no intermediate features. Choose another model.")
     _check_layers(params, _count_blocks(tower))
     tags = open_clip.list_pretrained_tags_by_model(name)
@@ -177,6 +215,24 @@ def _build_open_clip(name: str, found: weights_files.Weights, params: EncoderPar
         pixels.get("mean", open_clip.OPENAI_DATASET_MEAN),
         pixels.get("std", open_clip.OPENAI_DATASET_STD),
     )
+
+
+def _fit_patches(network: Any, params: EncoderParams) -> int:
+    """Round the resolution down to whole patches and tell the network; a convolutional network has none."""
+    trunk = getattr(network, "trunk", network)  # where open_clip keeps a tower of timm's
+    patch: Any = getattr(network, "patch_size", None) or getattr(getattr(trunk, "patch_embed", None), "patch_size", 1)
+    side: int = patch if isinstance(patch, int) else patch[0]
+    size = params.resolution // side * side
+    if size == params.resolution:
+        return size
+    if hasattr(trunk, "set_input_size"):
+        trunk.set_input_size((size, size))
+    elif not hasattr(network, "patch_size"):  # open_clip's own tower has it, and takes any size
+        raise HarmoniadError(
+            f"encoder.resolution: {params.name} takes whole patches of {side} px. "
+            f"Choose {size} or {size + side}, not {params.resolution}."
+        )
+    return size
 
 
 def rename_lite0(state: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, Tensor]:
