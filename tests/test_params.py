@@ -37,11 +37,11 @@ def test_an_empty_section_takes_its_defaults(tmp_path: Path) -> None:
         ("detector:\n  harmoniad: {memory: false}", ["`detector.harmoniad`", "memory or reconstruction must be true"]),
         (
             "detector:\n  harmoniad: {memory: false, reconstruction: true}",
-            ["`detector.harmoniad`", "bands and head need memory: true"],
+            ["`detector.harmoniad`", "bands, place and head need memory: true"],
         ),
         (
             "detector:\n  harmoniad: {memory: false, reconstruction: true, bands: false}",
-            ["`detector.harmoniad`", "bands and head need memory: true"],
+            ["`detector.harmoniad`", "bands, place and head need memory: true"],
         ),
         ("detector:\n  harmoniad: {width: 24, heads: 5}", ["`detector.harmoniad`", "multiple of heads"]),
         ("detector:\n  harmoniad: {memory_weight: 0.5}", ["unknown key `detector.harmoniad.memory_weight`"]),

@@ -90,9 +90,7 @@ def _batches(
 
         def look(sha256: str) -> list[_Seen]:
             image = Image.fromarray(load_rgb(images[sha256]))
-            return [
-                _Seen(view.key(sha256), *view.apply_with_mask(image, size, sha256)) for view in missing[sha256]
-            ]
+            return [_Seen(view.key(sha256), *view.apply_with_mask(image, size, sha256)) for view in missing[sha256]]
 
         def stream() -> Iterator[_Seen]:
             waiting, ahead = iter(missing), 0

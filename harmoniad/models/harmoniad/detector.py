@@ -1,6 +1,6 @@
 """HarmoniAD as a detector: what deviates from a memory of normal tokens, in two frequency bands, fused by merit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self
@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from harmoniad.errors import HarmoniadError
 from harmoniad.features.cache import Shape
 from harmoniad.models.detector import FeatureSet, SyntheticSet
-from harmoniad.models.harmoniad.deviations import Deviations, choose
+from harmoniad.models.harmoniad.deviations import Deviations
 from harmoniad.models.harmoniad.earned import FusionWeights, earn_weights, equal_weights, measure_normal
+from harmoniad.models.harmoniad.entries import BATCH_SIZE, Subset, batches_of, choose, every_fourth, number_images
 from harmoniad.models.harmoniad.frequency import FrequencySplit
 from harmoniad.models.harmoniad.head import DeviationHead
 from harmoniad.models.harmoniad.memory import NormalMemory, tokens_of
@@ -22,9 +23,7 @@ from harmoniad.models.padim.detector import PadimDetector
 from harmoniad.models.reconstruction.training import train
 from harmoniad.params import Harmoniad, Padim, Params, Train
 
-BATCH_SIZE = 16
 MOST_COMPARED = 1000  # good views, and as many copies, that the head and the fusion learn from: bounds time and memory
-FUSION_SHARE = 4  # every fourth image is kept from what is fitted, for the fusion to judge it by
 HEAD_OPTIMISATION = {"learning_rate": 1e-3, "final_learning_rate": 1e-5, "weight_decay": 1e-2, "clip": 1.0}
 
 
@@ -83,7 +82,7 @@ class HarmoniadDetector:
         self._categories = sorted(set(features.categories))
         log = self._fit_network(features, device, checkpoint) if self._network is not None else []
         if self._design.memory:
-            owners = _numbers(features.images, synthetic.images if synthetic else [])
+            owners = number_images(features.images, synthetic.images if synthetic else [])
             numbers = [self._categories.index(name) for name in features.categories]
             self._memory = NormalMemory.build(
                 features, owners[0], numbers, self._design, grid=self._grid, seed=self._seed, device=device
@@ -187,7 +186,7 @@ class HarmoniadDetector:
     def _fit_network(self, features: FeatureSet, device: torch.device, checkpoint: Path) -> list[dict[str, float]]:
         assert self._network is not None
         if self._design.norm == "channel":
-            self._network.measure_channels(_batches(features, range(len(features))))
+            self._network.measure_channels(batches_of(features, range(len(features))))
         return train(self._network, features, self._train_params, seed=self._seed, device=device, checkpoint=checkpoint)
 
     def _fit_fusion(
@@ -206,10 +205,11 @@ class HarmoniadDetector:
             features, synthetic, (good, made), owners, self._memory, grid=self._grid, norm=design.norm
         )
         owner = [owners[0][i] for i in good] + [owners[1][i] for i in made]
-        judged = _every_fourth(owners[0], features.categories)
+        judged = every_fourth(owners[0], features.categories)
         if self._place is not None:
             others = [i for i in range(len(features)) if owners[0][i] not in judged]
-            self._place.fit(_Subset(features, others), device=device, checkpoint=checkpoint)
+            others = others if len(others) > 1 else list(range(len(features)))  # a Gaussian needs two images
+            self._place.fit(Subset(features, others), device=device, checkpoint=checkpoint)
         log = []
         if self._head is not None:
             learned = [position for position in range(len(deviations)) if owner[position] not in judged]
@@ -254,7 +254,7 @@ class HarmoniadDetector:
             parts.append(torch.stack(self._maps_of_deviation(deviations.batch(indices)[0])))
         maps = torch.cat(parts, dim=1)
         if self._place is not None or self._network is not None:
-            batches = chain(_batches(features, good), _batches(synthetic, made) if synthetic else [])
+            batches = chain(batches_of(features, good), batches_of(synthetic, made) if synthetic else [])
             others = [torch.stack(self._maps_of_layers(_moved(layers, maps.device))) for layers in batches]
             maps = torch.cat([maps, torch.cat(others, dim=1)])
         return maps
@@ -263,7 +263,7 @@ class HarmoniadDetector:
     def _measure_without_memory(self, features: FeatureSet) -> FusionWeights:
         indices = choose(len(features), MOST_COMPARED, self._seed)
         device = self._fusion.mean.device
-        batches = _batches(features, indices)
+        batches = batches_of(features, indices)
         maps = torch.cat([self._maps(_moved(layers, device))[0] for layers in batches], dim=1)
         return equal_weights(*measure_normal(maps, torch.zeros(maps.shape[1], device=device), 0))
 
@@ -272,42 +272,6 @@ def _fixed_split(channels: int, design: Harmoniad) -> FrequencySplit:
     """The gate as it starts: the bands' own maps are not trained."""
     kind = "soft" if design.gate == "content" else design.gate
     return FrequencySplit(channels, design.gate_radius, design.gate_softness, kind).requires_grad_(False)
-
-
-def _every_fourth(owners: Sequence[int], categories: Sequence[str]) -> set[int]:
-    """Every fourth image of each category; none of a category that has a single one."""
-    judged: set[int] = set()
-    for name in set(categories):
-        images = sorted({owner for owner, category in zip(owners, categories, strict=True) if category == name})
-        judged |= set(images[::FUSION_SHARE]) if len(images) > 1 else set()
-    return judged
-
-
-class _Subset:
-    """Some entries of a set of features."""
-
-    def __init__(self, features: FeatureSet, indices: Sequence[int]) -> None:
-        self._features, self._indices = features, indices
-        self.shapes = features.shapes
-        self.categories = [features.categories[index] for index in indices]
-        self.images = [features.images[index] for index in indices]
-
-    def __len__(self) -> int:
-        return len(self._indices)
-
-    def batch(self, indices: Sequence[int]) -> list[Tensor]:
-        return self._features.batch([self._indices[index] for index in indices])
-
-
-def _numbers(images: Sequence[str], more: Sequence[str]) -> tuple[list[int], list[int]]:
-    """Number the images of two lists, in the order of their first appearance."""
-    number = {image: index for index, image in enumerate(dict.fromkeys([*images, *more]))}
-    return [number[image] for image in images], [number[image] for image in more]
-
-
-def _batches(features: FeatureSet, indices: Sequence[int]) -> Iterator[list[Tensor]]:
-    for start in range(0, len(indices), BATCH_SIZE):
-        yield features.batch(indices[start : start + BATCH_SIZE])
 
 
 def _moved(layers: Sequence[Tensor], device: torch.device) -> list[Tensor]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -112,10 +111,3 @@ class Positions:
     def batch(self, indices: Sequence[int]) -> list[Tensor]:
         """See `Deviations.batch`."""
         return self._deviations.batch([self._positions[index] for index in indices])
-
-
-def choose(count: int, limit: int, seed: int) -> list[int]:
-    """At most `limit` of `count` entries, drawn at random, in order."""
-    if count <= limit:
-        return list(range(count))
-    return np.sort(np.random.default_rng(seed).choice(count, limit, replace=False)).tolist()

@@ -15,7 +15,14 @@ DESIGN = {"width": 16, "heads": 2, "blocks": 2}
 
 def params(steps: int = 12, **design: object) -> Params:
     shared = {**DESIGN, **design}
-    only_head_1 = {"reconstruction": True, "split": False, "memory": False, "bands": False, "head": False}
+    only_head_1 = {
+        "reconstruction": True,
+        "split": False,
+        "memory": False,
+        "bands": False,
+        "place": False,
+        "head": False,
+    }
     return Params.model_validate(
         {
             "detector": {"dinomaly": shared, "harmoniad": {**shared, **only_head_1}},

@@ -15,8 +15,8 @@ from harmoniad.params import Params
 from tests.models.features import PatternFeatures, SyntheticFeatures, with_anomaly
 
 CPU = torch.device("cpu")
-ALL = ["memory", "low", "high", "head"]
-MEMORY_ONLY: dict[str, object] = {"bands": False, "head": False}
+ALL = ["memory", "low", "high", "head", "place"]
+MEMORY_ONLY: dict[str, object] = {"bands": False, "place": False, "head": False}
 RECONSTRUCTION_ONLY: dict[str, object] = {"reconstruction": True, "memory": False, **MEMORY_ONLY}
 
 
@@ -55,8 +55,9 @@ def assert_it_sees(detector: HarmoniadDetector, categories: Sequence[str] = ("a"
     [
         ({}, ALL),
         (MEMORY_ONLY, ["memory"]),
-        ({"bands": False}, ["memory", "head"]),
-        ({"head": False}, ["memory", "low", "high"]),
+        ({"bands": False}, ["memory", "head", "place"]),
+        ({"place": False}, ["memory", "low", "high", "head"]),
+        ({"head": False}, ["memory", "low", "high", "place"]),
         ({"fusion": "equal"}, ALL),
         ({"gate": "hard"}, ALL),
         ({"gate": "gaussian"}, ALL),
@@ -64,7 +65,7 @@ def assert_it_sees(detector: HarmoniadDetector, categories: Sequence[str] = ("a"
         ({"split": False}, ALL),
         ({"fsam": False}, ALL),
         ({"gscm": False}, ALL),
-        ({"fsam": False, "gscm": False, "split": False, "bands": False}, ["memory", "head"]),
+        ({"fsam": False, "gscm": False, "split": False, "bands": False}, ["memory", "head", "place"]),
         ({"norm": "channel", "memory_channels": 7}, ALL),
         ({"feature_defects": True}, ALL),
         ({"reconstruction": True}, [*ALL, "reconstruction"]),
@@ -125,12 +126,12 @@ def test_the_maps_are_fused_by_the_category_that_the_image_is_most_like(tmp_path
         maps, category = detector._maps(layers)
     assert category is not None
     assert category.tolist() == [0, 1, 0, 1]
-    memory, low, high, head = maps
+    memory, low, high, head, _ = maps
     for band in (low, high):  # by Parseval a band has no more than the whole
         assert (band.square().sum((1, 2)) <= memory.square().sum((1, 2)) * 1.001).all()
 
-    mean, spread = torch.tensor([[1.0, 2, 3, 4]] * 3), torch.full((3, 4), 2.0)
-    detector._fusion = FusionWeights(mean, spread, torch.eye(4)[[0, 3, 1]])
+    mean, spread = torch.tensor([[1.0, 2, 3, 4, 5]] * 3), torch.full((3, 5), 2.0)
+    detector._fusion = FusionWeights(mean, spread, torch.eye(5)[[0, 3, 1]])
     expected = torch.stack([(memory[0] - 1) / 2, (head[1] - 4) / 2, (memory[2] - 1) / 2, (head[3] - 4) / 2])
     torch.testing.assert_close(detector.anomaly_maps(layers), expected)
 
@@ -231,7 +232,7 @@ def test_what_does_without_made_defects(tmp_path: Path, design: dict[str, object
 
 
 @pytest.mark.parametrize(
-    ("count", "categories"), [(1, "a"), (2, "a"), (2, "ab"), (3, "ab"), (4, "a"), (4, "ab"), (4, "abcd"), (9, "a")]
+    ("count", "categories"), [(2, "a"), (2, "ab"), (3, "ab"), (4, "a"), (4, "ab"), (4, "abcd"), (9, "a")]
 )
 def test_few_images_and_few_categories(tmp_path: Path, count: int, categories: str) -> None:
     detector = fitted(params({"head_steps": 60}), tmp_path / "c", count=count, categories=list(categories))
@@ -241,6 +242,12 @@ def test_few_images_and_few_categories(tmp_path: Path, count: int, categories: s
     assert torch.equal(restored(detector).anomaly_maps(batch), detector.anomaly_maps(batch))
     if count >= 2 * len(categories):  # each image has another to be compared with
         assert_it_sees(detector, list(categories))
+
+
+def test_a_single_image_is_too_few_for_a_gaussian(tmp_path: Path) -> None:
+    with pytest.raises(HarmoniadError, match="fewer than 2 training images"):
+        fitted(params(), tmp_path / "c", count=1, categories=["a"])
+    assert fitted(params({"place": False}), tmp_path / "c", count=1, categories=["a"])
 
 
 class Twins:

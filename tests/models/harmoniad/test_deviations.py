@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from harmoniad.models.harmoniad.deviations import Deviations, choose
+from harmoniad.models.harmoniad.deviations import Deviations
+from harmoniad.models.harmoniad.entries import choose
 from harmoniad.models.harmoniad.feature_defects import with_feature_defects
 from harmoniad.models.harmoniad.memory import NormalMemory, tokens_of
 from harmoniad.params import Harmoniad
