@@ -220,7 +220,7 @@ def _build_open_clip(name: str, found: weights_files.Weights, params: EncoderPar
 def _fit_patches(network: Any, params: EncoderParams) -> int:
     """Round the resolution down to whole patches and tell the network; a convolutional network has none."""
     trunk = getattr(network, "trunk", network)  # where open_clip keeps a tower of timm's
-    patch = getattr(network, "patch_size", None) or getattr(getattr(trunk, "patch_embed", None), "patch_size", 1)
+    patch: Any = getattr(network, "patch_size", None) or getattr(getattr(trunk, "patch_embed", None), "patch_size", 1)
     side = patch if isinstance(patch, int) else patch[0]
     size = params.resolution // side * side
     if size == params.resolution:
