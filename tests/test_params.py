@@ -40,7 +40,7 @@ def test_an_empty_section_takes_its_defaults(tmp_path: Path) -> None:
             ["`detector.harmoniad`", "bands, place and head need memory: true"],
         ),
         (
-            "detector:\n  harmoniad: {memory: false, reconstruction: true, bands: false}",
+            "detector:\n  harmoniad: {memory: false, reconstruction: true, bands: false, place: false}",
             ["`detector.harmoniad`", "bands, place and head need memory: true"],
         ),
         ("detector:\n  harmoniad: {width: 24, heads: 5}", ["`detector.harmoniad`", "multiple of heads"]),
@@ -76,7 +76,7 @@ def test_a_wrong_key_names_itself_in_one_line(tmp_path: Path, text: str, words: 
 @pytest.mark.parametrize(
     "switches",
     [
-        "memory: false, bands: false, head: false, reconstruction: true",
+        "memory: false, bands: false, place: false, head: false, reconstruction: true",
         "bands: false, head: false",
         "head: false",
         "bands: false",
