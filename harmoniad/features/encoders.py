@@ -221,11 +221,7 @@ def _fit_patches(network: Any, params: EncoderParams) -> int:
     """Round the resolution down to whole patches and tell the network; a convolutional network has none."""
     trunk = getattr(network, "trunk", network)  # where open_clip keeps a tower of timm's
     patch: Any = getattr(network, "patch_size", None) or getattr(getattr(trunk, "patch_embed", None), "patch_size", 1)
-<<<<<<< HEAD
     side: int = patch if isinstance(patch, int) else patch[0]
-=======
-    side = patch if isinstance(patch, int) else patch[0]
->>>>>>> clip
     size = params.resolution // side * side
     if size == params.resolution:
         return size
