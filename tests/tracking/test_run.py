@@ -60,7 +60,7 @@ def test_run_is_complete(logged: Any, project: Any) -> None:
     assert logged.info.status == "FINISHED"
     assert logged.info.run_name.startswith("harmoniad 2")
     assert data.params["seed"] == "7"
-    assert data.params["detector.harmoniad.width"] == "128"
+    assert data.params["detector.harmoniad.width"] == "96"
     assert data.metrics["image_auroc"] == 0.9
     assert data.metrics["50_ _1/image_auroc"] == 0.8
     assert "nut/image_auroc" not in data.metrics
