@@ -1,6 +1,6 @@
 """How many training images does it take, with and without rotations?
 
-    python benchmarks/few_images.py --data FOLDER --out results/few_images
+    python benchmarks/few_images.py --data FOLDER --out results/benchmarks/few_images
 
 FOLDER has the layout of MVTec AD. One joint model over its categories is trained on 4, 10, 30 and all good images a
 category, on the images as they are and at several angles, for three seeds, which choose the images and start the
@@ -44,9 +44,14 @@ class Cell:
     seed: int
 
 
+OUT = Path("results/benchmarks/few_images")
+
+
 @click.command()
 @click.option("--data", type=click.Path(path_type=Path, exists=True, file_okay=False), required=True)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results/few_images"), show_default=True)
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("results/benchmarks/few_images"), show_default=True
+)
 @click.option("--params", "params_file", type=click.Path(path_type=Path), default=PARAMS_FILE, show_default=True)
 @click.option("--encoder", "name", help="Overrides encoder.name.")
 @click.option("--weights", help="Overrides encoder.weights.")

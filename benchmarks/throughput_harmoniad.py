@@ -82,6 +82,7 @@ class Features:
         self._layers = [layer.half() for layer in layers]
         self.shapes = tuple(tuple(layer.shape[1:]) for layer in layers)
         self.categories = ["photograph"] * len(layers[0])
+        self.images = [str(number) for number in range(len(layers[0]))]
 
     def __len__(self) -> int:
         return len(self.categories)

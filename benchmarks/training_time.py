@@ -153,6 +153,10 @@ def _fit(params: Params, features: CachedFeatures, epochs: int) -> tuple[float, 
     """Seconds, and whether there were any steps of gradient descent."""
     steps = max(1, epochs * (len(features) // params.train.batch_size))
     chosen = params.model_copy(update={"train": params.train.model_copy(update={"steps": steps})})
+    # There are features only, so no copies with made defects: head 2 takes as many steps on defects made in features.
+    design = {"feature_defects": True, "head_steps": steps}
+    harmoniad = params.detector.harmoniad.model_copy(update=design)
+    chosen = chosen.model_copy(update={"detector": params.detector.model_copy(update={"harmoniad": harmoniad})})
     detector = detector_class(params.detector.name).create(features.shapes, chosen)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
