@@ -1,7 +1,9 @@
 """HarmoniAD as a detector: what deviates from a memory of normal tokens, in two frequency bands, fused by merit."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
+from math import isqrt
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,13 +19,14 @@ from harmoniad.models.harmoniad.earned import FusionWeights, earn_weights, equal
 from harmoniad.models.harmoniad.entries import BATCH_SIZE, Subset, batches_of, choose, every_fourth, number_images
 from harmoniad.models.harmoniad.frequency import FrequencySplit
 from harmoniad.models.harmoniad.head import DeviationHead
-from harmoniad.models.harmoniad.memory import NormalMemory, tokens_of
+from harmoniad.models.harmoniad.memory import NOBODY, NormalMemory, low_tokens, tokens_of
 from harmoniad.models.harmoniad.network import HarmoniadNetwork
 from harmoniad.models.padim.detector import PadimDetector
 from harmoniad.models.reconstruction.training import train
 from harmoniad.params import Harmoniad, Padim, Params, Train
 
 MOST_COMPARED = 1000  # good views, and as many copies, that the head and the fusion learn from: bounds time and memory
+MOST_WEIGHT = {"place": 0.25}  # it tells images apart well, but is too coarse to show where a defect is
 HEAD_OPTIMISATION = {"learning_rate": 1e-3, "final_learning_rate": 1e-5, "weight_decay": 1e-2, "clip": 1.0}
 
 
@@ -36,10 +39,11 @@ class HarmoniadDetector:
         self._grid = max(shape[1] for shape in shapes)
         self._network = HarmoniadNetwork(shapes, design).eval() if design.reconstruction else None
         channels = min(sum(shape[0] for shape in shapes), design.memory_channels)
-        self._bands = _fixed_split(channels, design) if design.bands else None
+        self._split = _fixed_split(channels, design) if design.bands else None
         self._head = DeviationHead(channels, design).eval() if design.head else None
         self._place = PadimDetector(shapes, Padim(), seed) if design.place else None
         self._memory: NormalMemory | None = None
+        self._low_memory: NormalMemory | None = None
         self._fusion = equal_weights(torch.zeros(1, len(self._map_names)), torch.ones(1, len(self._map_names)))
         self._categories: list[str] = []
 
@@ -58,11 +62,13 @@ class HarmoniadDetector:
             state = {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
             module.load_state_dict(state)
         if detector._design.memory:
-            detector._memory = NormalMemory.restore(tensors)
+            detector._memory = NormalMemory.restore(tensors, "memory")
+        if detector._split is not None:
+            detector._low_memory = NormalMemory.restore(tensors, "low_memory")
         if detector._design.place:
             state = {k.removeprefix("place."): v for k, v in tensors.items() if k.startswith("place.")}
             detector._place = PadimDetector.restore(config["place"], state)
-        detector._fusion = FusionWeights(*(tensors[f"fusion.{name}"] for name in ("mean", "deviation", "weights")))
+        detector._fusion = FusionWeights(*(tensors[f"fusion.{name}"] for name in ("level", "excess", "weights")))
         return detector
 
     def fit(
@@ -83,10 +89,7 @@ class HarmoniadDetector:
         log = self._fit_network(features, device, checkpoint) if self._network is not None else []
         if self._design.memory:
             owners = number_images(features.images, synthetic.images if synthetic else [])
-            numbers = [self._categories.index(name) for name in features.categories]
-            self._memory = NormalMemory.build(
-                features, owners[0], numbers, self._design, grid=self._grid, seed=self._seed, device=device
-            )
+            self._fill_memories(features, owners[0], device)
             log += self._fit_fusion(features, synthetic, owners, checkpoint)
         else:
             self._fusion = self._measure_without_memory(features)
@@ -94,11 +97,11 @@ class HarmoniadDetector:
 
     @torch.inference_mode()
     def anomaly_maps(self, layers: Sequence[Tensor], categories: Sequence[str] | None = None) -> Tensor:
-        """Weighted mean of the maps, each in standard deviations of good images above their mean: (B, h, w).
+        """Weighted mean of the maps, each on the scale that good images give it: (B, h, w).
 
         The weights are those of the category that the image's own tokens are most like; `categories` is not used.
         """
-        maps, category = self._maps(_moved(layers, self._fusion.mean.device))
+        maps, category = self._maps(_moved(layers, self._fusion.level.device))
         return self._fusion.fuse(maps, category)
 
     def to(self, device: torch.device) -> Self:
@@ -106,6 +109,7 @@ class HarmoniadDetector:
         for module in self._modules().values():
             module.to(device)
         self._memory = self._memory.to(device) if self._memory is not None else None
+        self._low_memory = self._low_memory.to(device) if self._low_memory is not None else None
         self._place = self._place.to(device) if self._place is not None else None
         self._fusion = self._fusion.to(device)
         return self
@@ -128,12 +132,13 @@ class HarmoniadDetector:
 
     def tensors(self) -> dict[str, Tensor]:
         """The networks' weights, the memory, and the fusion."""
-        found = self._memory.state() if self._memory is not None else {}
+        found = self._memory.state("memory") if self._memory is not None else {}
+        found |= self._low_memory.state("low_memory") if self._low_memory is not None else {}
         for prefix, module in self._modules().items():
             found |= {f"{prefix}.{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
         if self._place is not None:
             found |= {f"place.{name}": tensor for name, tensor in self._place.tensors().items()}
-        fusion = {"mean": self._fusion.mean, "deviation": self._fusion.deviation, "weights": self._fusion.weights}
+        fusion = {"level": self._fusion.level, "excess": self._fusion.excess, "weights": self._fusion.weights}
         return found | {f"fusion.{name}": tensor.contiguous() for name, tensor in fusion.items()}
 
     @property
@@ -141,9 +146,9 @@ class HarmoniadDetector:
         design = self._design
         wanted = {
             "memory": design.memory,
-            "low": design.bands,
             "high": design.bands,
             "head": design.head,
+            "low": design.bands,
             "place": design.place,
             "reconstruction": design.reconstruction,
         }
@@ -157,17 +162,36 @@ class HarmoniadDetector:
         """All maps (K, B, h, w) and the category (B,) of each image, if there is a memory to tell it."""
         maps, category = [], None
         if self._memory is not None:
-            tokens = self._memory.project(tokens_of(layers, self._grid, self._design.norm))
+            tokens = self._tokens(layers)
             nearest = self._memory.nearest(tokens.flatten(0, 1)).view(tokens.shape[:2])
             maps += self._maps_of_deviation(self._memory.deviation(tokens, nearest, self._grid))
+            if self._low_memory is not None:
+                maps.append(self._low_map(tokens))
             category = self._memory.category_of(nearest)
         return torch.stack(maps + self._maps_of_layers(layers)), category
 
+    def _tokens(self, layers: Sequence[Tensor]) -> Tensor:
+        """In the memory's channels."""
+        assert self._memory is not None
+        return self._memory.project(tokens_of(layers, self._grid, self._design.norm))
+
+    def _low_map(self, tokens: Tensor, owner: int = NOBODY) -> Tensor:
+        """How the low band of tokens (B, N, C) differs from that of good images: (B, h, w)."""
+        assert self._low_memory is not None
+        low = low_tokens(tokens, self._grid)
+        distances = self._low_memory.distance(low.flatten(0, 1), owner)
+        side = isqrt(low.shape[1])
+        return self._on_grid(distances.view(len(tokens), 1, side, side))
+
+    def _on_grid(self, maps: Tensor) -> Tensor:
+        """Maps (B, 1, h, w) on the common grid, (B, grid, grid)."""
+        return F.interpolate(maps, size=(self._grid, self._grid), mode="bilinear", align_corners=False)[:, 0]
+
     def _maps_of_deviation(self, deviation: Tensor) -> list[Tensor]:
-        """From (B, C, h, w): its length, that of its two bands, and what head 2 makes of it."""
+        """From (B, C, h, w): its length, that of its high band, and what head 2 makes of it."""
         maps = [deviation.norm(dim=1)]
-        if self._bands is not None:
-            maps += [band.norm(dim=1) for band in self._bands(deviation)]
+        if self._split is not None:
+            maps.append(self._split(deviation)[1].norm(dim=1))
         if self._head is not None:
             maps.append(self._head(deviation)[0])
         return maps
@@ -176,12 +200,32 @@ class HarmoniadDetector:
         """From (B, D, h, w) for each layer: how unusual a token is at its place, and what head 1 cannot predict."""
         maps = []
         if self._place is not None:
-            found = self._place.anomaly_maps(layers)[:, None]
-            size = (self._grid, self._grid)
-            maps.append(F.interpolate(found, size=size, mode="bilinear", align_corners=False)[:, 0])
+            maps.append(self._on_grid(self._place.anomaly_maps(layers)[:, None]))
         if self._network is not None:
             maps.append(self._network.anomaly_maps(layers, self._grid))
         return maps
+
+    def _fill_memories(self, features: FeatureSet, owners: Sequence[int], device: torch.device) -> None:
+        categories = [self._categories.index(name) for name in features.categories]
+        build = partial(NormalMemory.build, seed=self._seed, device=device)
+        size, channels = self._design.memory_patches, self._design.memory_channels
+        self._memory = build(
+            features,
+            lambda layers: tokens_of(layers, self._grid, self._design.norm),
+            owners,
+            categories,
+            size=size,
+            channels=channels,
+        )
+        if self._split is not None:
+            self._low_memory = build(
+                features,
+                lambda layers: low_tokens(self._tokens(layers), self._grid),
+                owners,
+                categories,
+                size=max(1, size // 2),
+                channels=channels,
+            )
 
     def _fit_network(self, features: FeatureSet, device: torch.device, checkpoint: Path) -> list[dict[str, float]]:
         assert self._network is not None
@@ -231,11 +275,12 @@ class HarmoniadDetector:
         if not (is_good & is_judged).any():  # a single image a category
             is_judged = torch.ones_like(is_judged)
         g, m = is_good & is_judged, ~is_good & is_judged
-        mean, spread = measure_normal(maps[:, g], category[g], len(self._categories))
+        level, excess = measure_normal(maps[:, g], category[g], len(self._categories))
         if design.fusion == "equal":
-            self._fusion = equal_weights(mean, spread)
+            self._fusion = equal_weights(level, excess)
         else:
-            self._fusion = earn_weights(mean, spread, maps[:, g], category[g], maps[:, m], category[m])
+            most = [MOST_WEIGHT.get(name, 1) for name in self._map_names]
+            self._fusion = earn_weights(level, excess, maps[:, g], category[g], maps[:, m], category[m], most)
         return log
 
     @torch.inference_mode()
@@ -253,6 +298,9 @@ class HarmoniadDetector:
             indices = range(start, min(start + BATCH_SIZE, len(deviations)))
             parts.append(torch.stack(self._maps_of_deviation(deviations.batch(indices)[0])))
         maps = torch.cat(parts, dim=1)
+        if self._low_memory is not None:
+            low = torch.cat([self._low_map(*deviations.tokens(position)) for position in range(len(deviations))])
+            maps = torch.cat([maps, low[None]])
         if self._place is not None or self._network is not None:
             batches = chain(batches_of(features, good), batches_of(synthetic, made) if synthetic else [])
             others = [torch.stack(self._maps_of_layers(_moved(layers, maps.device))) for layers in batches]
@@ -262,7 +310,7 @@ class HarmoniadDetector:
     @torch.inference_mode()
     def _measure_without_memory(self, features: FeatureSet) -> FusionWeights:
         indices = choose(len(features), MOST_COMPARED, self._seed)
-        device = self._fusion.mean.device
+        device = self._fusion.level.device
         batches = batches_of(features, indices)
         maps = torch.cat([self._maps(_moved(layers, device))[0] for layers in batches], dim=1)
         return equal_weights(*measure_normal(maps, torch.zeros(maps.shape[1], device=device), 0))

@@ -81,6 +81,11 @@ class Deviations:
             shares.append(share.to(tokens.device))
         return [torch.stack(deviations), torch.stack(shares)]
 
+    def tokens(self, position: int) -> tuple[Tensor, int]:
+        """The tokens (1, N, C) of an entry, in the memory's channels, and its image."""
+        is_made, index = self._entries[position]
+        return self._tokens(is_made, index)[None], self._owners[is_made][index]
+
     def subset(self, positions: Sequence[int]) -> "Positions":
         """Some of the entries."""
         return Positions(self, positions)

@@ -4,6 +4,7 @@ A map that a product's pose or material makes restless would spoil a good one un
 on good images do not warn of it. So the weights are those that best tell good images from copies with made defects.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -12,7 +13,9 @@ from torch import Tensor
 
 STEPS = 4  # weights are tried in steps of a quarter
 TOP_SHARE = 0.01  # of the tokens, whose mean is an image's score
-TOLERANCE = 0.01  # of the criterion: mixtures that are as good as the best are averaged
+QUANTILE = 0.99  # of the values on good images; what lies above is their tail
+LEAST_EXCESS = 0.1  # standard deviations: a map that never leaves its highest value must not be stretched without end
+TOLERANCE = 0.03  # of the criterion: mixtures that are as good as the best are averaged
 OWN_SHARE = 0.5  # how much a category's own images count, against the mean over all categories
 
 
@@ -21,17 +24,18 @@ class FusionWeights:
     """What the fusion learned.
 
     Attributes:
-        mean: (C + 1, K) of each map's values on good images of each category; the last row is for all together.
-        deviation: (C + 1, K), their standard deviation.
+        level: (C + 1, K), 99 % quantile of each map's values on good images of each category; the last row is for all
+            categories together.
+        excess: (C + 1, K), by how much the values beyond it are above it on average.
         weights: (C + 1, K), each row sums to 1.
     """
 
-    mean: Tensor
-    deviation: Tensor
+    level: Tensor
+    excess: Tensor
     weights: Tensor
 
     def fuse(self, maps: Tensor, categories: Tensor | None) -> Tensor:
-        """Weighted mean of maps in standard deviations above normal; a single map stays as it is.
+        """Weighted mean of maps, each less its level and in units of its excess; a single map stays as it is.
 
         Args:
             maps: (K, B, h, w).
@@ -43,37 +47,46 @@ class FusionWeights:
         if len(maps) == 1:
             return maps[0]
         if categories is None:
-            categories = torch.full((maps.shape[1],), len(self.mean) - 1, device=maps.device)
-        gain = (self.weights / self.deviation)[categories].T[:, :, None, None]
-        offset = (self.weights * self.mean / self.deviation).sum(1)[categories][:, None, None]
+            categories = torch.full((maps.shape[1],), len(self.level) - 1, device=maps.device)
+        gain = (self.weights / self.excess)[categories].T[:, :, None, None]
+        offset = (self.weights * self.level / self.excess).sum(1)[categories][:, None, None]
         return (gain * maps).sum(0) - offset
 
     def to(self, device: torch.device) -> "FusionWeights":
         """On another device."""
-        return FusionWeights(self.mean.to(device), self.deviation.to(device), self.weights.to(device))
+        return FusionWeights(self.level.to(device), self.excess.to(device), self.weights.to(device))
 
 
 def measure_normal(maps: Tensor, categories: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of the values of maps (K, N, h, w) of good images: (C + 1, K) each.
+    """Level and excess, (C + 1, K) each, of the values of maps (K, N, h, w) of good images.
 
-    A category without an image takes those of all together.
+    The two describe a tail that falls exponentially. An image is judged by its highest values, which follow it, and not
+    the bulk that a standard deviation describes. A category without an image takes those of all together.
     """
     groups = [maps[:, categories == number] for number in range(count)]
-    means, deviations = [], []
+    levels, excesses = [], []
     for group in [*groups, maps]:
-        values = (group if group.shape[1] else maps).flatten(1)
-        means.append(values.mean(1))
-        deviations.append(values.std(1).clamp(min=1e-6))
-    return torch.stack(means), torch.stack(deviations)
+        values = (group if group.shape[1] else maps).flatten(1).sort(dim=1).values
+        first = min(int(QUANTILE * values.shape[1]), values.shape[1] - 2)
+        levels.append(values[:, first])
+        tail = values[:, first + 1 :].mean(1) - values[:, first]
+        excesses.append(tail.maximum(LEAST_EXCESS * values.std(1)).clamp(min=1e-6))
+    return torch.stack(levels), torch.stack(excesses)
 
 
-def equal_weights(mean: Tensor, deviation: Tensor) -> FusionWeights:
+def equal_weights(level: Tensor, excess: Tensor) -> FusionWeights:
     """The same weight for every map."""
-    return FusionWeights(mean, deviation, torch.full_like(mean, 1 / mean.shape[1]))
+    return FusionWeights(level, excess, torch.full_like(level, 1 / level.shape[1]))
 
 
 def earn_weights(
-    mean: Tensor, deviation: Tensor, good: Tensor, good_categories: Tensor, made: Tensor, made_categories: Tensor
+    level: Tensor,
+    excess: Tensor,
+    good: Tensor,
+    good_categories: Tensor,
+    made: Tensor,
+    made_categories: Tensor,
+    most: Sequence[float],
 ) -> FusionWeights:
     """Choose weights by how well the fused map tells good images from such with made defects.
 
@@ -81,33 +94,34 @@ def earn_weights(
     so that few images cannot decide alone.
 
     Args:
-        mean: (C + 1, K), from `measure_normal`.
-        deviation: The same.
+        level: (C + 1, K), from `measure_normal`.
+        excess: The same.
         good: Maps (K, N, h, w) of good images that none of the maps was fitted to.
         good_categories: (N,).
         made: Maps (K, M, h, w) of copies with made defects.
         made_categories: (M,).
+        most: The highest weight of each map, of K.
     """
-    count, maps = mean.shape[0] - 1, mean.shape[1]
+    count, maps = level.shape[0] - 1, level.shape[1]
     mixtures = torch.tensor([m for m in product(range(STEPS + 1), repeat=maps) if sum(m) == STEPS]) / STEPS
-    mixtures = mixtures.to(mean.device)
-    criteria = torch.full((count, len(mixtures)), torch.nan, device=mean.device)
+    mixtures = mixtures[(mixtures <= torch.tensor(most)).all(1)].to(level.device)
+    criteria = torch.full((count, len(mixtures)), torch.nan, device=level.device)
     for number in range(count):
         normal, changed = good[:, good_categories == number], made[:, made_categories == number]
         if normal.shape[1] == 0 or changed.shape[1] == 0:
             continue
-        scale = mean[number].view(-1, 1, 1), deviation[number].view(-1, 1, 1)
+        scale = level[number].view(-1, 1, 1), excess[number].view(-1, 1, 1)
         normal, changed = ((part.flatten(2) - scale[0]) / scale[1] for part in (normal, changed))
         for index, mixture in enumerate(mixtures):
             criteria[number, index] = auroc(top_mean(mixture, changed), top_mean(mixture, normal))
     if criteria.isnan().all():
-        return equal_weights(mean, deviation)
+        return equal_weights(level, excess)
     common = criteria.nanmean(0)
     own = torch.where(criteria.isnan(), common, criteria)
     blended = torch.cat([OWN_SHARE * own + (1 - OWN_SHARE) * common, common[None]])
     as_good = (blended >= blended.amax(1, keepdim=True) - TOLERANCE).float()
     weights = as_good @ mixtures / as_good.sum(1, keepdim=True)
-    return FusionWeights(mean, deviation, weights)
+    return FusionWeights(level, excess, weights)
 
 
 def top_mean(mixture: Tensor, maps: Tensor) -> Tensor:

@@ -5,7 +5,6 @@ from harmoniad.models.harmoniad.deviations import Deviations
 from harmoniad.models.harmoniad.entries import choose
 from harmoniad.models.harmoniad.feature_defects import with_feature_defects
 from harmoniad.models.harmoniad.memory import NormalMemory, tokens_of
-from harmoniad.params import Harmoniad
 from tests.models.features import PatternFeatures, SyntheticFeatures
 
 CPU = torch.device("cpu")
@@ -27,8 +26,16 @@ class SmallDefects(SyntheticFeatures):
 @pytest.fixture(scope="module")
 def memory() -> NormalMemory:
     numbers = ["ab".index(name) for name in FEATURES.categories]
-    design = Harmoniad(memory_patches=300, memory_channels=10)
-    return NormalMemory.build(FEATURES, OWNERS, numbers, design, grid=GRID, seed=0, device=CPU)
+    return NormalMemory.build(
+        FEATURES,
+        lambda layers: tokens_of(layers, GRID, "layer"),
+        OWNERS,
+        numbers,
+        size=300,
+        channels=10,
+        seed=0,
+        device=CPU,
+    )
 
 
 def deviations_of(
@@ -147,3 +154,11 @@ def test_at_most_so_many_are_chosen() -> None:
     assert len(set(chosen)) == 30
     assert chosen == sorted(chosen) == choose(100, 30, 0) != choose(100, 30, 1)
     assert 0 <= min(chosen) <= max(chosen) < 100
+
+
+def test_the_tokens_of_an_entry_come_with_its_image(memory: NormalMemory) -> None:
+    deviations = deviations_of(memory, [1, 2, 7], [0, 5])
+    for position, (is_made, index, owner) in enumerate([(False, 1, 0), (False, 2, 1), (False, 7, 3), (True, 0, 3)]):
+        found, image = deviations.tokens(position)
+        assert torch.equal(found[0], tokens(memory, is_made, index))
+        assert image == owner
