@@ -17,6 +17,7 @@ MAX_PIXELS = 100_000_000
 
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+_STRIP = 512  # rows that are converted at once: an image of 20 megapixels as float64 takes 160 MB
 _DETOUR = {"P": "RGBA", "PA": "RGBA", "La": "LA"}  # modes with transparency that Pillow cannot turn into RGB at once
 
 
@@ -68,7 +69,7 @@ def rgb_array(image: Image.Image, path: Path) -> "NDArray[np.uint8]":
     import numpy as np
 
     if image.mode in _DEEP_MODES:
-        grey = _eight_bits(np.asarray(image).astype(np.float64), image.mode, path)
+        grey = _eight_bits(np.asarray(image), image.mode, path)
         return np.repeat(grey[:, :, None], 3, axis=2)
     return np.array(image.convert(_DETOUR.get(image.mode, image.mode)).convert("RGB"))
 
@@ -96,14 +97,18 @@ def mask_values(path: Path) -> "NDArray[np.generic]":
     return rgb_array(image, path).max(axis=2)
 
 
-def _eight_bits(values: "NDArray[np.float64]", mode: str, path: Path) -> "NDArray[np.uint8]":
+def _eight_bits(values: "NDArray[np.generic]", mode: str, path: Path) -> "NDArray[np.uint8]":
     import numpy as np
 
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 65535):  # NaN fails too
         raise ImageError(path, f"its grey values lie outside of 0..65535 (mode {mode})")
     full_scale = next(scale for scale in (1, 255, 65535) if high <= scale) if mode == "F" else 65535
-    return np.rint(values * (255 / full_scale)).astype(np.uint8)
+    grey = np.empty(values.shape, np.uint8)
+    for row in range(0, len(values), _STRIP):
+        strip = slice(row, row + _STRIP)
+        grey[strip] = np.rint(values[strip].astype(np.float64) * (255 / full_scale))
+    return grey
 
 
 def _reason(path: Path, content: bytes | None, error: Exception) -> str:

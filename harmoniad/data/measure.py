@@ -1,20 +1,28 @@
-"""What the manifest says of each image and mask, measured on all cores."""
+"""What the manifest says of each image and mask, measured on all cores and once a file."""
 
-import os
-import warnings
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from contextlib import closing
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from harmoniad.data.images import ImageError, mask_values, open_image, rgb_array
 from harmoniad.data.layouts.record import Record
+from harmoniad.data.scan_cache import SCAN_CACHE, ScanCache, stamps_of
 from harmoniad.errors import HarmoniadError
 from harmoniad.files import sha256_file
+from harmoniad.pool import in_parallel
 from harmoniad.progress import Progress
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 DECIMALS = 4  # of brightness and sharpness
+STRIP = 512  # rows of an image whose sharpness is computed at once, which bounds the memory
+_KIND = "measured"  # in the scan cache
 
 Row = dict[str, str | int | float]
 
@@ -35,26 +43,45 @@ _UNMEASURED: Row = {
 }
 
 
-def measure_all(records: Sequence[Record], label: str) -> list[Row]:
-    """Measure images and masks in threads (decoding frees the interpreter lock), showing progress under `label`.
+def measure_all(records: Sequence[Record], label: str, cache_file: Path | None = SCAN_CACHE) -> list[Row]:
+    """Measure images and masks on all cores, showing progress under `label`.
+
+    Files whose size and time are those of an earlier scan are not read again. A scan that is interrupted keeps what it
+    has measured, and the next one goes on from there.
+
+    Args:
+        records: What to measure.
+        label: What the progress is called.
+        cache_file: See `ScanCache`.
 
     Returns:
         A row a record, in the same order, with the measured columns of the manifest. Where an image or its mask cannot
         be decoded, `problem` says why and its figures are 0.
+
+    Raises:
+        HarmoniadError: A file cannot be read at all.
     """
-    with (
-        warnings.catch_warnings(),
-        Progress(label, len(records), "images") as progress,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        warnings.simplefilter("ignore")  # Pillow warns of large images and odd metadata, which `problem` covers
-        return list(_counted(pool.map(measure, records), progress))
+    with ScanCache(cache_file) as cache:
+        stamps = [stamps_of(files_of(record)) for record in records]
+        rows: list[Row] = [
+            cache.find(_KIND, files_of(record), stamp) for record, stamp in zip(records, stamps, strict=True)
+        ]
+        places = [place for place, row in enumerate(rows) if row is None]
+        known = len(records) - len(places)
+        if known:
+            print(f"{label}: {known} of {len(records)} images are unchanged since an earlier scan", file=sys.stderr)
+        measured = in_parallel(measure, [records[place] for place in places])
+        with closing(measured), Progress(label, len(records), "images", done=known) as progress:
+            for place, row in zip(places, measured, strict=True):
+                rows[place] = row
+                cache.keep(_KIND, files_of(records[place]), stamps[place], row)
+                progress.advance()
+    return rows
 
 
-def _counted(rows: Iterable[Row], progress: Progress) -> Iterable[Row]:
-    for row in rows:
-        progress.advance()
-        yield row
+def files_of(record: Record) -> list[Path]:
+    """The files that a record's row is measured from."""
+    return [record.path] if record.mask is None else [record.path, record.mask]
 
 
 def measure(record: Record) -> Row:
@@ -122,11 +149,21 @@ def sharpness(grey: Image.Image) -> float:
     """Variance of the Laplacian (Pech-Pacheco et al., ICPR 2000), over the pixels that have four neighbours."""
     import numpy as np
 
-    pixels = np.asarray(grey).astype(np.int16)
+    pixels = np.asarray(grey)
     if min(pixels.shape) < 3:
         return 0.0
+    count = total = squares = 0
+    for start in range(0, len(pixels) - 2, STRIP):
+        laplacian = _laplacian(pixels[start : start + STRIP + 2].astype(np.int16))
+        count += laplacian.size
+        total += int(laplacian.sum(dtype=np.int64))
+        squares += int(np.square(laplacian, dtype=np.int32).sum(dtype=np.int64))
+    return round((count * squares - total**2) / count**2, DECIMALS)
+
+
+def _laplacian(pixels: "NDArray[np.int16]") -> "NDArray[np.int16]":
     neighbours = pixels[:-2, 1:-1] + pixels[2:, 1:-1] + pixels[1:-1, :-2] + pixels[1:-1, 2:]
-    return round(float((neighbours - 4 * pixels[1:-1, 1:-1]).var()), DECIMALS)
+    return neighbours - 4 * pixels[1:-1, 1:-1]
 
 
 def perceptual_hash(grey: Image.Image) -> str:

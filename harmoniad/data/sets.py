@@ -12,6 +12,7 @@ from pathlib import Path
 from harmoniad.data.layouts import Layout, Recognised, Record, layout_named, recognise
 from harmoniad.data.layouts.record import is_image_name, is_junk, sub_folders
 from harmoniad.data.measure import measure_all
+from harmoniad.data.scan_cache import SCAN_CACHE
 from harmoniad.errors import HarmoniadError
 from harmoniad.files import read_json, replacing_folder, write_json
 from harmoniad.params import PARAMS_FILE, load_params
@@ -101,7 +102,7 @@ def add(source: Path, layout: str | None = None, name: str | None = None, projec
     found = recognise(source, layout)
     records = _read(source, found)
     files = list(_files(source))
-    _check_images(records)
+    _check_images(records, project / SCAN_CACHE)
     target = project / DATA_DIR / name
     with replacing_folder(target) as temporary:
         _copy(source, files, temporary / source.name if found.single_category else temporary)
@@ -199,9 +200,9 @@ def _files(source: Path) -> Iterator[Path]:
             yield path
 
 
-def _check_images(records: Sequence[Record]) -> None:
+def _check_images(records: Sequence[Record], scan_cache: Path) -> None:
     problems = []
-    for record, row in zip(records, measure_all(records, "check"), strict=True):
+    for record, row in zip(records, measure_all(records, "check", scan_cache), strict=True):
         size, mask_size = ((row[f"{kind}width"], row[f"{kind}height"]) for kind in ("", "mask_"))
         if row["problem"]:
             problems.append(f"{record.path}: {row['problem']}")
