@@ -25,15 +25,17 @@ MAX_CHUNK = 32  # items a worker gets at once
 CHUNKS_AHEAD = 4  # a worker: this bounds what is finished but not yet asked for
 
 
-def in_parallel(function: Callable[[Item], Result], items: Sequence[Item], processes_from: int = PROCESSES_FROM) -> Iterator[Result]:
+def in_parallel(
+    function: Callable[[Item], Result], items: Sequence[Item], processes_from: int | None = PROCESSES_FROM
+) -> Iterator[Result]:
     """Call `function` for each item in threads, or in processes if there are many items, and give the results in order.
 
     Warnings are silenced in the workers.
 
     Args:
-        function: Defined at the top of a module, so that processes find it.
+        function: Where there may be processes, defined at the top of a module, so that they find it.
         items: What it is called with.
-        processes_from: From how many items on it is worth to start processes.
+        processes_from: From how many items on it is worth to start processes; None always takes threads.
 
     Raises:
         HarmoniadError: A worker process was killed. What `function` raises is raised when the item's turn comes.
@@ -43,7 +45,8 @@ def in_parallel(function: Callable[[Item], Result], items: Sequence[Item], proce
     chunks = iter([items[start : start + size] for start in range(0, len(items), size)])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        pool = _processes(workers, function) if len(items) >= processes_from else ThreadPoolExecutor(workers)
+        many = processes_from is not None and len(items) >= processes_from
+        pool: Executor = _processes(workers, function) if many else ThreadPoolExecutor(workers)
         try:
             yield from _in_order(pool, function, chunks, CHUNKS_AHEAD * workers)
         except BrokenProcessPool as error:
