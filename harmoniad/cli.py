@@ -30,16 +30,30 @@ def data() -> None:
 
 @data.command("add")
 @click.argument("path", type=FOLDER)
-@click.option("--layout", help="mvtec or folder; recognised by itself if it is not given.")
+@click.option(
+    "--layout",
+    help="mvtec, mvtec_loco, mvtec_ad_2, visa, btad, real_iad, folder or manifest; recognised by itself if it is not "
+    "given.",
+)
 @click.option("--name", help="Name of the data set; the folder's name if it is not given.")
 def data_add(path: Path, layout: str | None, name: str | None) -> None:
     """Check the data set at PATH, copy it to data/NAME and track it with DVC.
 
-    PATH is a folder of categories, or one category.
+    PATH is a folder of categories, one category, or a manifest (.csv or .jsonl) that lists images.
     """
     from harmoniad.data.sets import add
 
     click.echo(add(path, layout, name))
+
+
+@data.command("export")
+@click.argument("data_set")
+@click.argument("file", required=False, type=FOLDER)
+def data_export(data_set: str, file: Path | None) -> None:
+    """Write the manifest of DATA_SET, a name in data/ or a folder, to FILE (.csv or .jsonl)."""
+    from harmoniad.data.export import export
+
+    click.echo(export(data_set, file))
 
 
 @data.command("list")

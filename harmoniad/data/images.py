@@ -18,6 +18,7 @@ MAX_PIXELS = 100_000_000
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _STRIP = 512  # rows that are converted at once: an image of 20 megapixels as float64 takes 160 MB
+_ORIENTATION = 0x0112  # EXIF tag
 _DETOUR = {"P": "RGBA", "PA": "RGBA", "La": "LA"}  # modes with transparency that Pillow cannot turn into RGB at once
 
 
@@ -71,7 +72,10 @@ def rgb_array(image: Image.Image, path: Path) -> "NDArray[np.uint8]":
     if image.mode in _DEEP_MODES:
         grey = _eight_bits(np.asarray(image), image.mode, path)
         return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.array(image.convert(_DETOUR.get(image.mode, image.mode)).convert("RGB"))
+    try:
+        return np.array(image.convert(_DETOUR.get(image.mode, image.mode)).convert("RGB"))
+    except ValueError as error:
+        raise ImageError(path, f"its colours cannot be converted to RGB (mode {image.mode})") from error
 
 
 def load_mask(path: Path) -> "NDArray[np.bool_]":
@@ -86,6 +90,8 @@ def load_mask(path: Path) -> "NDArray[np.bool_]":
 def mask_values(path: Path) -> "NDArray[np.generic]":
     """Decode a mask as (H, W) grey values as they are stored; of a colour image, the largest channel counts.
 
+    What is fully transparent is black.
+
     Raises:
         ImageError: See `open_image`.
     """
@@ -94,7 +100,34 @@ def mask_values(path: Path) -> "NDArray[np.generic]":
     image = open_image(path)
     if image.mode in ("1", "L", *_DEEP_MODES):
         return np.array(image)
-    return rgb_array(image, path).max(axis=2)
+    values = rgb_array(image, path).max(axis=2)
+    if image.has_transparency_data:
+        values[np.array(image.convert("RGBA").getchannel("A")) == 0] = 0
+    return values
+
+
+def turn_as(values: "NDArray[np.generic]", path: Path) -> "NDArray[np.generic]":
+    """Turn an array (H, W) from the way in which an image is stored to that in which it is shown.
+
+    Args:
+        values: Something that was drawn on the stored pixels.
+        path: The image, whose EXIF data says how it is turned; without, nothing is.
+
+    Raises:
+        ImageError: See `open_image`.
+    """
+    import numpy as np
+
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception as error:
+        raise ImageError(path, _reason(path, None, error)) from error
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(values[rows, columns])
 
 
 def _eight_bits(values: "NDArray[np.generic]", mode: str, path: Path) -> "NDArray[np.uint8]":

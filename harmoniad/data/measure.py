@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from harmoniad.data.images import ImageError, mask_values, open_image, rgb_array
+from harmoniad.data.images import ImageError, open_image, rgb_array
 from harmoniad.data.layouts.record import Record
+from harmoniad.data.masks import digest, measure_masks
 from harmoniad.data.scan_cache import SCAN_CACHE, ScanCache, stamps_of
 from harmoniad.errors import HarmoniadError
 from harmoniad.files import sha256_file
@@ -39,6 +40,7 @@ _UNMEASURED: Row = {
     "mask_height": 0,
     "mask_area": 0,
     "mask_values": 0,
+    "saturation": "",
     "problem": "",
 }
 
@@ -81,7 +83,7 @@ def measure_all(records: Sequence[Record], label: str, cache_file: Path | None =
 
 def files_of(record: Record) -> list[Path]:
     """The files that a record's row is measured from."""
-    return [record.path] if record.mask is None else [record.path, record.mask]
+    return [record.path, *record.masks]
 
 
 def measure(record: Record) -> Row:
@@ -95,13 +97,13 @@ def measure(record: Record) -> Row:
         row |= _measure_image(record.path)
     except ImageError as error:
         row["problem"] = error.reason
-    if record.mask is None:
+    if not record.masks:
         return row
-    row["mask_sha256"] = _sha256(record.mask)
     try:
-        row |= _measure_mask(record.mask)
+        row["mask_sha256"] = digest(record)
+        row |= measure_masks(record, int(row["width"]), int(row["height"]))
     except ImageError as error:
-        row["problem"] = row["problem"] or f"its mask {record.mask.as_posix()}: {error.reason}"
+        row["problem"] = row["problem"] or f"its mask {error}"
     return row
 
 
@@ -123,18 +125,6 @@ def _measure_image(path: Path) -> Row:
         "brightness": brightness(grey),
         "sharpness": sharpness(grey),
         "phash": perceptual_hash(grey),
-    }
-
-
-def _measure_mask(path: Path) -> Row:
-    import numpy as np
-
-    values = mask_values(path)
-    return {
-        "mask_width": values.shape[1],
-        "mask_height": values.shape[0],
-        "mask_area": int(np.count_nonzero(values)),
-        "mask_values": len(np.unique(values)),
     }
 
 

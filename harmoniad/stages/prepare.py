@@ -5,6 +5,7 @@ from pathlib import Path
 
 from harmoniad.data.layouts import Record
 from harmoniad.data.manifest import fingerprint, write_manifest
+from harmoniad.data.masks import join_masks
 from harmoniad.data.measure import Row, measure_all
 from harmoniad.data.sets import DATA_DIR, layout_of
 from harmoniad.data.splits import share_by_hash
@@ -54,17 +55,23 @@ def _row(record: Record, data_set: str, measured: Row) -> Row:
         "split": record.split,
         "label": record.label,
         "defect": record.defect,
-        "mask": record.mask.as_posix() if record.mask else "",
+        "mask": join_masks(record.masks),
+        "view": record.view,
+        "group": record.group,
     }
 
 
 def _split(rows: list[Row], folder_test: float, held_out: float) -> None:
-    """Decide `by_hash` rows, then take the held-out images out of the good training images of each category."""
+    """Decide `by_hash` rows, then take the held-out images out of the good training images of each category.
+
+    A category that brings held-out images of its own, in a validation split, keeps all others for training.
+    """
     _move(rows, "by_hash", "test", folder_test, _TEST_DIGITS)
     for row in rows:
         if row["split"] == "by_hash":
             row["split"] = "train"
-    _move(rows, "train", "held_out", held_out, _HELD_OUT_DIGITS)
+    validated = {row["category"] for row in rows if row["split"] == "held_out" and not row["problem"]}
+    _move([row for row in rows if row["category"] not in validated], "train", "held_out", held_out, _HELD_OUT_DIGITS)
 
 
 def _move(rows: list[Row], source: str, target: str, share: float, digits: slice) -> None:
