@@ -56,6 +56,25 @@ def data_export(data_set: str, file: Path | None) -> None:
     click.echo(export(data_set, file))
 
 
+@data.command("check")
+@click.argument("path", type=FOLDER)
+@click.option("--layout", help="As in `data add`; recognised by itself if it is not given.")
+@click.option("--out", type=FOLDER, help="Folder for the page; check-NAME, here, if it is not given.")
+def data_check(path: Path, layout: str | None, out: Path | None) -> None:
+    """Check the data set at PATH without adding it, and write a page that shows what was found.
+
+    PATH is a folder of categories, one category, or a manifest (.csv or .jsonl). The exit code is 1 if a check of
+    severity error fails.
+    """
+    from harmoniad.dataset_check import check
+    from harmoniad.params import PARAMS_FILE, Params
+
+    checked = check(path, _params() if PARAMS_FILE.is_file() else Params(), layout, out)
+    click.echo("\n".join(checked.lines))
+    if checked.stops:
+        raise HarmoniadError(f"{checked.stops} of the findings stop the pipeline. See {checked.page.as_posix()}")
+
+
 @data.command("list")
 def data_list() -> None:
     """List the data sets in data/."""

@@ -7,7 +7,7 @@ import signal
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -27,7 +27,7 @@ CHUNKS_AHEAD = 4  # a worker: this bounds what is finished but not yet asked for
 
 def in_parallel(
     function: Callable[[Item], Result], items: Sequence[Item], processes_from: int | None = PROCESSES_FROM
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """Call `function` for each item in threads, or in processes if there are many items, and give the results in order.
 
     Warnings are silenced in the workers.

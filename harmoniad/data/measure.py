@@ -1,7 +1,6 @@
 """What the manifest says of each image and mask, measured on all cores and once a file."""
 
 import sys
-from contextlib import closing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,9 @@ from PIL import Image
 from harmoniad.data.images import ImageError, open_image, rgb_array
 from harmoniad.data.layouts.record import Record
 from harmoniad.data.masks import digest, measure_masks
-from harmoniad.data.scan_cache import SCAN_CACHE, ScanCache, stamps_of
+from harmoniad.data.scan_cache import SCAN_CACHE, ScanCache, scan, stamps_of
 from harmoniad.errors import HarmoniadError
 from harmoniad.files import sha256_file
-from harmoniad.pool import in_parallel
-from harmoniad.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +51,7 @@ def measure_all(records: Sequence[Record], label: str, cache_file: Path | None =
     Args:
         records: What to measure.
         label: What the progress is called.
-        cache_file: See `ScanCache`.
+        cache_file: See `harmoniad.data.scan_cache`.
 
     Returns:
         A row a record, in the same order, with the measured columns of the manifest. Where an image or its mask cannot
@@ -63,27 +60,30 @@ def measure_all(records: Sequence[Record], label: str, cache_file: Path | None =
     Raises:
         HarmoniadError: A file cannot be read at all.
     """
-    with ScanCache(cache_file) as cache:
-        stamps = [stamps_of(files_of(record)) for record in records]
-        rows: list[Row] = [
-            cache.find(_KIND, files_of(record), stamp) for record, stamp in zip(records, stamps, strict=True)
-        ]
-        places = [place for place, row in enumerate(rows) if row is None]
-        known = len(records) - len(places)
-        if known:
-            print(f"{label}: {known} of {len(records)} images are unchanged since an earlier scan", file=sys.stderr)
-        measured = in_parallel(measure, [records[place] for place in places])
-        with closing(measured), Progress(label, len(records), "images", done=known) as progress:
-            for place, row in zip(places, measured, strict=True):
-                rows[place] = row
-                cache.keep(_KIND, files_of(records[place]), stamps[place], row)
-                progress.advance()
+    rows, known = scan(_KIND, measure, records, files_of, label, cache_file, _saturation_of)
+    if known:
+        print(f"{label}: {known} of {len(records)} images are unchanged since an earlier scan", file=sys.stderr)
     return rows
+
+
+def remember_copies(originals: Sequence[Record], copies: Sequence[Record], folder: Path, cache_file: Path) -> None:
+    """Keep what was measured of the originals for their copies in `folder` too, so that these are not read again."""
+    with ScanCache(cache_file) as cache:
+        for original, copy in zip(originals, copies, strict=False):
+            place = copy.path.relative_to(folder).parts
+            row = cache.find(_KIND, files_of(original), stamps_of(files_of(original), _saturation_of(original)))
+            if row is not None and original.path.parts[-len(place) :] == place:
+                cache.keep(_KIND, files_of(copy), stamps_of(files_of(copy), _saturation_of(copy)), row)
 
 
 def files_of(record: Record) -> list[Path]:
     """The files that a record's row is measured from."""
     return [record.path, *record.masks]
+
+
+def _saturation_of(record: Record) -> str:
+    """What the row depends on beside the files."""
+    return ",".join(map(str, record.saturation))
 
 
 def measure(record: Record) -> Row:

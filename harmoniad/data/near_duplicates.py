@@ -39,10 +39,9 @@ def near_duplicates(manifest: "pd.DataFrame", distance: int) -> "pd.DataFrame":
     test, train = hashed[in_test].reset_index(drop=True), hashed[~in_test].reset_index(drop=True)
     if test.empty or train.empty:
         return pd.DataFrame(columns=COLUMNS)
-    files, bits = _files(test, train), _most_varied_first(_bits(test), _bits(train))
-    found = [
-        (test["path"][row], train["path"][other], differing) for row, other, differing in _nearest(*bits, *files, distance)
-    ]
+    test_bits, train_bits = _most_varied_first(_bits(test), _bits(train))
+    nearest = _nearest(test_bits, train_bits, *_files(test, train), distance)
+    found = [(test["path"][row], train["path"][other], bits) for row, other, bits in nearest]
     return pd.DataFrame(found, columns=COLUMNS)
 
 
@@ -83,17 +82,24 @@ def _bits(table: "pd.DataFrame") -> "NDArray[np.uint8]":
     return np.unpackbits(np.frombuffer(content, dtype=np.uint8).reshape(len(table), -1), axis=1)
 
 
-def _most_varied_first(*tables: "NDArray[np.uint8]") -> "list[NDArray[np.uint64]]":
+def _most_varied_first(
+    test: "NDArray[np.uint8]", train: "NDArray[np.uint8]"
+) -> "tuple[NDArray[np.uint64], NDArray[np.uint64]]":
     """The hashes as (N, 4) words, of which the first has the bits that differ most from image to image.
 
     Parts in a fixture agree in most bits. The bits that vary tell two images apart at once.
     """
     import numpy as np
 
-    ones = sum(table.sum(axis=0, dtype=np.int64) for table in tables)
-    images = sum(len(table) for table in tables)
-    order = np.argsort(np.abs(2 * ones - images), kind="stable")
-    return [np.packbits(table[:, order], axis=1).copy(order="C").view(np.uint64) for table in tables]
+    ones = test.sum(axis=0, dtype=np.int64) + train.sum(axis=0, dtype=np.int64)
+    order = np.argsort(np.abs(2 * ones - len(test) - len(train)), kind="stable")
+    return _words(test[:, order]), _words(train[:, order])
+
+
+def _words(bits: "NDArray[np.uint8]") -> "NDArray[np.uint64]":
+    import numpy as np
+
+    return np.packbits(bits, axis=1).copy(order="C").view(np.uint64)
 
 
 def _files(test: "pd.DataFrame", train: "pd.DataFrame") -> "tuple[NDArray[np.int64], NDArray[np.int64]]":

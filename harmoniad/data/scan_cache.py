@@ -1,23 +1,27 @@
-"""What earlier scans found out about files, so that only files that are new or have changed are read again.
+"""Scans of many files that remember what they found, so that only files that are new or have changed are read again.
 
-An SQLite file, because its transactions survive a kill at any moment and it needs no memory for what is not asked for.
-It is a convenience: whatever is wrong with it costs time and never a result.
+What is remembered lies in an SQLite file, because its transactions survive a kill at any moment and it needs no memory
+for what is not asked for. It is a convenience: whatever is wrong with it costs time and never a result.
 """
 
 import hashlib
 import json
-import os
 import sqlite3
 import sys
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from harmoniad.environment import STATE_DIR
 from harmoniad.errors import HarmoniadError
+from harmoniad.pool import in_parallel
+from harmoniad.progress import Progress
+
+Item = TypeVar("Item")
 
 SCAN_CACHE = STATE_DIR / "scan.sqlite"
 
@@ -30,13 +34,55 @@ _SCHEMA = (
 )
 
 
-def stamps_of(files: Sequence[Path]) -> str:
-    """The size and the time of the last change of each file.
+def scan(
+    kind: str,
+    function: Callable[[Item], Any],
+    items: Sequence[Item],
+    files_of: Callable[[Item], Sequence[Path]],
+    label: str,
+    cache_file: Path | None,
+    settings_of: Callable[[Item], str] = lambda item: "",
+) -> tuple[list[Any], int]:
+    """Call `function` for each item on all cores, but not where the files that it reads are those of an earlier scan.
+
+    An interrupted scan keeps what it has found, and the next one goes on from there.
+
+    Args:
+        kind: What `function` finds out.
+        function: Gives a JSON value; defined at the top of a module, so that processes find it.
+        items: What it is called with.
+        files_of: The files that it reads for an item.
+        label: What the progress is called.
+        cache_file: See `ScanCache`.
+        settings_of: What else the value of an item depends on.
+
+    Returns:
+        What was found for each item, in their order, and how many items were known from earlier scans.
+
+    Raises:
+        HarmoniadError: There is no such file. What `function` raises is raised too.
+    """
+    with ScanCache(cache_file) as cache:
+        stamps = [stamps_of(files_of(item), settings_of(item)) for item in items]
+        found = [cache.find(kind, files_of(item), stamp) for item, stamp in zip(items, stamps, strict=True)]
+        places = [place for place, value in enumerate(found) if value is None]
+        known = len(items) - len(places)
+        new = in_parallel(function, [items[place] for place in places])
+        with closing(new), Progress(label, len(items), "images", done=known) as progress:
+            for place, value in zip(places, new, strict=True):
+                found[place] = value
+                cache.keep(kind, files_of(items[place]), stamps[place], value)
+                progress.advance()
+    return found, known
+
+
+def stamps_of(files: Sequence[Path], settings: str = "") -> str:
+    """The size and the time of the last change of each file, and the settings with which they are read.
 
     Raises:
         HarmoniadError: There is no such file.
     """
-    return json.dumps([_stamp(file) for file in files], separators=(",", ":"))
+    return json.dumps([settings, *(_stamp(file) for file in files)], separators=(",", ":"))
 
 
 def _stamp(file: Path) -> tuple[int, int]:
@@ -142,7 +188,8 @@ class ScanCache:
 
 
 def _key(kind: str, files: Sequence[Path]) -> str:
-    return "\0".join([kind, *(os.path.abspath(file) for file in files)])  # noqa: PTH100 - keeps the names of links
+    """Paths as they are given: in a project they are relative, like those in the manifest."""
+    return "\0".join([kind, *(file.as_posix() for file in files)])
 
 
 def _version() -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harmoniad.data.layouts import Layout, Recognised, Record, layout_named, manifest, recognise
 from harmoniad.data.layouts.record import is_image_name, is_junk, sub_folders
-from harmoniad.data.measure import measure_all
+from harmoniad.data.measure import measure_all, remember_copies
 from harmoniad.data.scan_cache import SCAN_CACHE
 from harmoniad.errors import HarmoniadError
 from harmoniad.files import read_json, replacing_folder, write_bytes, write_json
@@ -106,7 +106,7 @@ def add(source: Path, layout: str | None = None, name: str | None = None, projec
     _check_source(source, project)
     found = recognise(source, layout)
     records = _read(source, found)
-    files = list(_files(source)) if source.is_dir() else []
+    files = list(regular_files(source)) if source.is_dir() else []
     _check_images(records, project / SCAN_CACHE)
     target = project / DATA_DIR / name
     with replacing_folder(target) as temporary:
@@ -116,6 +116,7 @@ def add(source: Path, layout: str | None = None, name: str | None = None, projec
             _copy(source, files, temporary / source.name if found.single_category else temporary)
         write_json(temporary / DATA_SET_FILE, {"layout": found.name})
     _track(target, project)
+    remember_copies(records, list(found.layout.read(target)), target, project / SCAN_CACHE)
     return _summary(name, found, records, files)
 
 
@@ -198,8 +199,12 @@ def _read(source: Path, found: Recognised) -> list[Record]:
     return records
 
 
-def _files(source: Path) -> Iterator[Path]:
-    """What is copied: every regular file that is not junk, and what links to files point to."""
+def regular_files(source: Path) -> Iterator[Path]:
+    """What `add` copies: every regular file that is not junk, and what links to files point to.
+
+    Raises:
+        HarmoniadError: There is a link to a folder, a broken link or something that is not a regular file.
+    """
     for parent, folders, names in os.walk(source):
         folders[:] = sorted(folder for folder in folders if not is_junk(folder))
         for folder in folders:

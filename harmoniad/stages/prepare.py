@@ -1,6 +1,7 @@
 """The prepare stage: a data set's folders become a manifest, one row an image."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from harmoniad.data.layouts import Record
@@ -42,7 +43,16 @@ def measured_rows(root: Path, data_set: str, params: Prepare) -> list[Row]:
     records = list(layout.read(root))
     if not records:
         raise HarmoniadError(f"{root.as_posix()}: holds no images. Expected {layout.EXPECTED}.")
-    rows = [_row(record, data_set, row) for record, row in zip(records, measure_all(records, "prepare"), strict=True)]
+    return rows_of(records, data_set, params, "prepare")
+
+
+def rows_of(records: Sequence[Record], data_set: str, params: Prepare, label: str) -> list[Row]:
+    """Measure and split records: a row of the manifest for each. `label` is what the progress is called.
+
+    Raises:
+        HarmoniadError: A file cannot be read at all.
+    """
+    rows = [_row(record, data_set, row) for record, row in zip(records, measure_all(records, label), strict=True)]
     _split(rows, params.folder_test, params.held_out)
     return rows
 
