@@ -72,7 +72,8 @@ def data_check(path: Path, layout: str | None, out: Path | None) -> None:
     checked = check(path, _params() if PARAMS_FILE.is_file() else Params(), layout, out)
     click.echo("\n".join(checked.lines))
     if checked.stops:
-        raise HarmoniadError(f"{checked.stops} of the findings stop the pipeline. See {checked.page.as_posix()}")
+        count = "1 finding stops" if checked.stops == 1 else f"{checked.stops} findings stop"
+        raise HarmoniadError(f"{count} the pipeline. See {checked.page.as_posix()}")
 
 
 @data.command("list")

@@ -76,7 +76,8 @@ def check(source: Path, params: Params, layout: str | None = None, out: Path | N
         warnings, errors = tell_failures([name], manifest, outcomes)
         _write_tables(folder, name, manifest, near, outcomes)
         facts = {"Folder": str(source.absolute()), "Layout": found.name, "Data fingerprint": fingerprint(manifest)}
-        write_dataset_page(folder / PAGE, name, facts, root, manifest, near, outcomes, errors, notes)
+        names = list(categories["category"])
+        write_dataset_page(folder / PAGE, name, facts, root, manifest, names, near, outcomes, errors, notes)
     lines = [
         _summary(name, found.name, manifest),
         *(f"error: {error}" for error in errors),

@@ -38,7 +38,7 @@ def in_parallel(
         processes_from: From how many items on it is worth to start processes; None always takes threads.
 
     Raises:
-        HarmoniadError: A worker process was killed. What `function` raises is raised when the item's turn comes.
+        HarmoniadError: A worker process was killed. What `function` raises is raised too.
     """
     workers = os.cpu_count() or 1
     size = max(1, min(MAX_CHUNK, len(items) // (8 * workers)))

@@ -14,9 +14,10 @@ from harmoniad.report.text import one_line
 
 if TYPE_CHECKING:
     import pandas as pd
+    from markupsafe import Markup
 
 MAX_CATEGORIES = 60  # that are shown with pictures and charts; all are in the table
-PICTURES = 12  # a category
+PICTURES = 16  # a category
 FLAGGED_PICTURES, FLAGGED_LINES = 12, 100  # a check
 
 
@@ -26,6 +27,7 @@ def write_dataset_page(
     facts: Mapping[str, str],
     root: Path,
     manifest: "pd.DataFrame",
+    names: Sequence[str],
     near: "pd.DataFrame",
     outcomes: Sequence[Outcome],
     stops: Sequence[str],
@@ -39,6 +41,7 @@ def write_dataset_page(
         facts: What the head of the page says beside the counts.
         root: The folder to which the paths in the manifest are relative.
         manifest: See `harmoniad.data.manifest`.
+        names: Of the categories, also of those without an image.
         near: See `near_duplicates`.
         outcomes: Of all checks.
         stops: What would stop the pipeline, a line each.
@@ -49,7 +52,7 @@ def write_dataset_page(
     """
     import jinja2
 
-    categories = _categories(manifest, outcomes)
+    categories = _categories(manifest, names, outcomes)
     chosen = {
         row["name"]: _choose(manifest[manifest["category"] == row["name"]]) for row in categories[:MAX_CATEGORIES]
     }
@@ -68,12 +71,12 @@ def write_dataset_page(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(line=one_line, number="{:,}".format)
+    environment.filters.update(line=one_line, number="{:,}".format, breakable=_breakable)
     page = environment.get_template("dataset.html").render(
         name=name,
         facts=facts,
         total=_counts(manifest),
-        flagged=len({file for outcome in outcomes for file in outcome.failures}),
+        flagged=sum(row["flagged"] for row in categories),
         stops=stops,
         warnings=sum(finding["severity"] == "warning" for finding in findings),
         notes=notes,
@@ -85,6 +88,13 @@ def write_dataset_page(
         picture={file: files[root / file] for file in shown},
     )
     write_bytes(path, page.encode())
+
+
+def _breakable(path: str) -> "Markup":
+    """A path that a browser breaks behind a slash."""
+    from markupsafe import Markup, escape
+
+    return Markup("/<wbr>").join(map(escape, path.split("/")))
 
 
 def _counts(rows: "pd.DataFrame") -> dict[str, int]:
@@ -100,17 +110,18 @@ def _counts(rows: "pd.DataFrame") -> dict[str, int]:
     }
 
 
-def _categories(manifest: "pd.DataFrame", outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+def _categories(manifest: "pd.DataFrame", names: Sequence[str], outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     flagged = manifest["path"].isin({path for outcome in outcomes for path in outcome.failures})
+    tables = [(name, manifest[manifest["category"] == name]) for name in sorted(names)]
     return [
         {
-            "name": str(category),
+            "name": name,
             **_counts(rows),
             "flagged": int(flagged[rows.index].sum()),
             "sizes": _sizes(rows[rows["width"] > 0]),
             "modes": ", ".join(sorted(set(rows["mode"]) - {""})) or "–",
         }
-        for category, rows in manifest.groupby("category", sort=True)
+        for name, rows in tables
     ]
 
 
@@ -153,6 +164,7 @@ def _finding(outcome: Outcome, manifest: "pd.DataFrame", near: "pd.DataFrame") -
         "severity": outcome.severity,
         "meaning": outcome.meaning,
         "count": len(lines),
+        "unit": ("category", "categories") if outcome.name == "min_train_images" else ("file", "files"),
         "lines": lines[:FLAGGED_LINES],
         "pictures": pictures[:FLAGGED_PICTURES],
     }
