@@ -1,8 +1,8 @@
 """The layout of MVTec LOCO AD (Bergmann et al., IJCV 2022): structural and logical anomalies.
 
 `<category>/train/good/*`, `<category>/validation/good/*`, `<category>/test/<good or kind>/*`, where the kinds are
-`structural_anomalies` and `logical_anomalies`, and `<category>/ground_truth/<kind>/<stem>/*.png`, one mask a region, whose
-grey value names its entry in `<category>/defects_config.json`: from how many found pixels on it is found.
+`structural_anomalies` and `logical_anomalies`, and `<category>/ground_truth/<kind>/<stem>/*.png`, one mask a region,
+whose grey value names its entry in `<category>/defects_config.json`: from how many found pixels on it is found.
 """
 
 import dataclasses
