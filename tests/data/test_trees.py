@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
+from harmoniad.cli import cli
 from harmoniad.data.export import export
-from harmoniad.data.layouts import Record, layout_named, manifest, recognise
+from harmoniad.data.layouts import LAYOUTS, Record, layout_named, manifest, recognise
 from harmoniad.data.manifest import fingerprint, read_manifest
 from harmoniad.data.masks import read_mask, read_regions
 from harmoniad.data.sets import add, list_sets
@@ -256,6 +258,24 @@ def test_what_is_meant_is_told(tmp_path: Path) -> None:
         HarmoniadError, match=r"It holds 1 images by themselves: put the good ones into a folder `good`"
     ):
         recognise(tmp_path / "loose")
+
+
+def test_command(project: Path) -> None:
+    build("btad", Path("data/btad"))
+    result = CliRunner().invoke(cli, ["data", "export", "btad", "all.jsonl"])
+    assert (result.exit_code, result.output) == (
+        0,
+        "all.jsonl: 12 images of 1 category; `harmoniad data add all.jsonl --name NAME` takes it in.\n",
+    )
+    assert len(Path("all.jsonl").read_text().splitlines()) == 12
+    shown = CliRunner().invoke(cli, ["data", "add", "--help"]).output
+    assert all(name in shown for name in LAYOUTS)
+
+
+def test_train_good_beside_test_ko_is_no_btad(tmp_path: Path) -> None:
+    build("mvtec", tmp_path / "parts")
+    (tmp_path / "parts/gear/test/bent").rename(tmp_path / "parts/gear/test/ko")
+    assert recognise(tmp_path / "parts").name == "mvtec"
 
 
 def test_export_of_a_folder_elsewhere_and_what_it_refuses(project: Path, tmp_path: Path) -> None:
