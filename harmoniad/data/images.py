@@ -118,7 +118,7 @@ def mask_values(path: Path) -> "NDArray[np.generic]":
         return np.array(image)
     values = rgb_array(image, path).max(axis=2)
     if image.has_transparency_data:
-        values[np.array(image.convert("RGBA").getchannel("A")) == 0] = 0
+        values[np.array(image.convert(_DETOUR.get(image.mode, "RGBA")).getchannel("A")) == 0] = 0
     return values
 
 

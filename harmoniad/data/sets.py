@@ -192,7 +192,8 @@ def _read(source: Path, found: Recognised) -> list[Record]:
     for category in sorted({*folders, *(record.category for record in records)} - trained):
         folder = found.layout.train_folder(folders.get(category, source / category))
         raise HarmoniadError(
-            f"{folder}: no images of category {category}. Every category needs good images to train with."
+            f"{folder}: no images of category {category} (layout {found.name}). Every category needs good images to "
+            "train with."
         )
     return records
 

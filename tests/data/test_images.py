@@ -104,6 +104,7 @@ def test_grey_with_premultiplied_alpha(folder: Path) -> None:
     extra_samples = b"\x52\x01\x03\x00\x01\x00\x00\x00"  # the tag that tells what alpha means: 1 is premultiplied
     path.write_bytes(path.read_bytes().replace(extra_samples + b"\x02", extra_samples + b"\x01"))
     assert open_image(path).mode == "La"
+    np.testing.assert_array_equal(mask_values(path), GREY)
     np.testing.assert_array_equal(load_rgb(path), np.repeat(GREY[:, :, None], 3, axis=2))
 
 

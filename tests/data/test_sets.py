@@ -163,7 +163,7 @@ def test_category_without_training_images(project: Path, tmp_path: Path, layout:
     source = tmp_path / "sets"
     write_images(source / "bolt" / folder, 1)
     (source / "gear" / folder).mkdir(parents=True)
-    message = rf"sets/gear/{folder}: no images of category gear\. Every category needs good images to train with\.$"
+    message = rf"sets/gear/{folder}: no images of category gear \(layout {layout}\)\. Every category needs good images"
     refuse(source, project, message)
     refuse(source / "gear", project, message)
     if layout == "mvtec":

@@ -160,8 +160,6 @@ def test_mvtec_loco_without_its_config_is_still_recognised(tmp_path: Path) -> No
 def test_mvtec_loco_config_that_is_wrong(tmp_path: Path, content: str) -> None:
     root = build("mvtec_loco", tmp_path / "loco")
     (root / "pushpins/defects_config.json").write_text(content)
-    if content == "{}":  # no rule at all: told when a mask is read
-        return
     with pytest.raises(HarmoniadError, match=r"defects_config\.json: must be a list of objects with `pixel_value`"):
         records_of(root)
 
@@ -258,6 +256,36 @@ def test_what_is_meant_is_told(tmp_path: Path) -> None:
         HarmoniadError, match=r"It holds 1 images by themselves: put the good ones into a folder `good`"
     ):
         recognise(tmp_path / "loose")
+
+
+def test_without_good_images_to_train_with_nothing_is_added(project: Path, tmp_path: Path) -> None:
+    Path("params.yaml").write_text("data: {sets: [sample]}\n")
+    for tree, where in [
+        ("visa_raw", r"candle/Data/Images/Normal: no images of category candle \(layout visa\)"),
+        ("btad", r"01/train/ok: no images of category 01 \(layout btad\)"),
+        ("mvtec_loco", r"pushpins/train/good: no images of category pushpins \(layout mvtec_loco\)"),
+        ("real_iad", r"realiad_1024/audiojack/OK: no images of category audiojack \(layout real_iad\)"),
+        ("manifest", r"manifest\.csv: no images of category rivet \(layout manifest\)"),
+    ]:
+        root = build(tree, tmp_path / tree)
+        if tree == "real_iad":
+            path = root / "realiad_jsons/realiad_jsons/audiojack.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"train": []}))
+        elif tree == "manifest":
+            path = root / "manifest.csv"
+            path.write_text(path.read_text(encoding="utf-8").replace(",train,", ",test,"), encoding="utf-8")
+        else:
+            for record in records_of(root):
+                if record.split in ("train", "by_hash"):
+                    record.path.unlink()
+        with pytest.raises(HarmoniadError, match=where):
+            add(root, name="parts")
+    (tmp_path / "empty.csv").write_text("path,label\n")
+    with pytest.raises(
+        HarmoniadError, match=r"empty\.csv: holds no images\. Expected manifest\.csv or manifest\.jsonl"
+    ):
+        add(tmp_path / "empty.csv")
+    assert list(Path("data").iterdir()) == []
 
 
 def test_command(project: Path) -> None:

@@ -59,13 +59,15 @@ def _read_config(path: Path) -> tuple[Saturation, ...]:
     if not path.is_file():
         return ()
     try:
-        rules = tuple(map(_rule, json.loads(path.read_text(encoding="utf-8"))))
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(entries, list):
+            raise TypeError
+        return tuple(map(_rule, entries))
     except (ValueError, TypeError, KeyError) as error:
         raise HarmoniadError(
             f"{path}: must be a list of objects with `pixel_value` (1 to 255), `saturation_threshold` and "
             "`relative_saturation`."
         ) from error
-    return rules
 
 
 def _rule(entry: dict[str, Any]) -> Saturation:
