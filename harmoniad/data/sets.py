@@ -243,9 +243,9 @@ def _copy(source: Path, files: Sequence[Path], target: Path) -> None:
 
 
 def _copy_listed(source: Path, records: Sequence[Record], target: Path) -> None:
-    """Copy what a manifest lists, in the folders that it lies in, and the manifest with the new paths."""
+    """Copy what a manifest lists, in its folders below the one that holds it all, and the manifest with the new paths."""
     listed = sorted({path for record in records for path in (record.path, *record.masks)})
-    folder = source if source.is_dir() else source.parent
+    folder = source
     if not all(path.is_relative_to(folder) for path in listed):
         try:
             folder = Path(os.path.commonpath([path.parent for path in listed]))
