@@ -243,7 +243,7 @@ def _copy(source: Path, files: Sequence[Path], target: Path) -> None:
 
 
 def _copy_listed(source: Path, records: Sequence[Record], target: Path) -> None:
-    """Copy what a manifest lists, in its folders below the one that holds it all, and the manifest with the new paths."""
+    """Copy what a manifest lists, from the folder that holds all of it on, and the manifest with the new paths."""
     listed = sorted({path for record in records for path in (record.path, *record.masks)})
     folder = source
     if not all(path.is_relative_to(folder) for path in listed):
