@@ -22,7 +22,8 @@ def export(data_set: str, file: Path | None = None) -> str:
         HarmoniadError: There is no such data set, it holds no image, or the file has another suffix.
     """
     root = DATA_DIR / data_set
-    records = _read_elsewhere(Path(data_set)) if not root.is_dir() and Path(data_set).is_dir() else _read(root)
+    is_elsewhere = Path(data_set).is_dir() and (len(Path(data_set).parts) > 1 or not root.is_dir())
+    records = _read_elsewhere(Path(data_set)) if is_elsewhere else _read(root)
     file = file or Path(f"{Path(data_set).resolve().name}.csv")
     if file.suffix.lower() not in manifest.SUFFIXES:
         raise HarmoniadError(f"{file}: must end in {' or '.join(manifest.SUFFIXES)}.")

@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # by content, whatever the file is called
 MAX_PIXELS = 100_000_000
 
-_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"RIFF", *_TIFF)
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _STRIP = 512  # rows that are converted at once: an image of 20 megapixels as float64 takes 160 MB
 _ORIENTATION = 0x0112  # EXIF tag
+_BITS, _PLANES, _SEPARATE = 258, 284, 2  # TIFF tags, and a value of the second
 _DETOUR = {"P": "RGBA", "PA": "RGBA", "La": "LA"}  # modes with transparency that Pillow cannot turn into RGB at once
 
 
@@ -43,13 +45,28 @@ def open_image(path: Path, content: bytes | None = None) -> Image.Image:
         ImageError: The file is missing, empty, truncated, too large or not an image of one of `FORMATS`.
     """
     try:
-        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
+        with _source(path, content) as source, Image.open(source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
+            _refuse_deep_planes(image, path)
             image.load()
             return ImageOps.exif_transpose(image)
+    except ImageError:
+        raise
     except Exception as error:  # a damaged file makes the decoders raise almost anything
         raise ImageError(path, _reason(path, content, error)) from error
+
+
+def _source(path: Path, content: bytes | None) -> BinaryIO:
+    # Not the path itself: Pillow 13 maps uncompressed TIFF files into memory and garbles those that EXIF turns.
+    return path.open("rb") if content is None else io.BytesIO(content)
+
+
+def _refuse_deep_planes(image: Image.Image, path: Path) -> None:
+    """Refuse what Pillow 13 reads without an error, but wrongly."""
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_PLANES) == _SEPARATE and any(bits > 8 for bits in tags.get(_BITS, ())):
+        raise ImageError(path, "is a TIFF of more than 8 bits with separate planes of colour; save it interleaved")
 
 
 def load_rgb(path: Path, content: bytes | None = None) -> "NDArray[np.uint8]":
@@ -102,7 +119,7 @@ def mask_values(path: Path) -> "NDArray[np.generic]":
         return np.array(image)
     values = rgb_array(image, path).max(axis=2)
     if image.has_transparency_data:
-        values[np.array(image.convert("RGBA").getchannel("A")) == 0] = 0
+        values[np.array(image.convert(_DETOUR.get(image.mode, "RGBA")).getchannel("A")) == 0] = 0
     return values
 
 
@@ -119,7 +136,7 @@ def turn_as(values: "NDArray[np.generic]", path: Path) -> "NDArray[np.generic]":
     import numpy as np
 
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with path.open("rb") as source, Image.open(source, formats=FORMATS) as image:
             orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception as error:
         raise ImageError(path, _reason(path, None, error)) from error
@@ -157,4 +174,6 @@ def _reason(path: Path, content: bytes | None, error: Exception) -> str:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError) and not start.startswith(_SIGNATURES):
         return "is not an image (png, jpg, bmp, tiff or webp)"
+    if isinstance(error, UnidentifiedImageError) and start.startswith(_TIFF):
+        return "the file is damaged or truncated, or a TIFF of a kind that cannot be read, such as colour of 32 bits"
     return "the file is truncated" if "truncated" in str(error).lower() else "the file is damaged or truncated"

@@ -24,7 +24,7 @@ def join_masks(masks: Sequence[Path]) -> str:
     return SEPARATOR.join(path.as_posix() for path in masks)
 
 
-def read_mask(row: Mapping[str, Any]) -> "NDArray[np.bool_]":
+def read_mask(row: Mapping[Any, Any]) -> "NDArray[np.bool_]":
     """The defective pixels of an image (H, W): every pixel that is not black in any of its masks.
 
     Args:
@@ -36,7 +36,7 @@ def read_mask(row: Mapping[str, Any]) -> "NDArray[np.bool_]":
     return _union(_decode(row))
 
 
-def read_regions(row: Mapping[str, Any]) -> "list[tuple[NDArray[np.bool_], int]]":
+def read_regions(row: Mapping[Any, Any]) -> "list[tuple[NDArray[np.bool_], int]]":
     """The defective regions of an image with their saturation areas, for sPRO.
 
     A region is what one mask marks, be it in one piece or not, where the data set brings saturation areas (MVTec LOCO);
@@ -123,7 +123,7 @@ def _saturation_areas(record: Record, masks: "Sequence[NDArray[Any]]", greys: "S
     return areas
 
 
-def _decode(row: Mapping[str, Any]) -> "list[NDArray[Any]]":
+def _decode(row: Mapping[Any, Any]) -> "list[NDArray[Any]]":
     """Each mask as (H, W) grey values, turned as its image where it was drawn on the pixels as they are stored.
 
     A mask of the size that the image has when it is shown upright is taken as it is.

@@ -6,15 +6,15 @@ import re
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harmoniad.data.layouts import Layout, Recognised, Record, layout_named, manifest, recognise
-from harmoniad.data.layouts.record import is_image_name, is_junk, sub_folders
+from harmoniad.data.layouts.record import is_junk, sub_folders
 from harmoniad.data.measure import measure_all, remember_copies
 from harmoniad.data.scan_cache import SCAN_CACHE
+from harmoniad.data.summary import summary
 from harmoniad.errors import HarmoniadError
 from harmoniad.files import read_json, replacing_folder, write_bytes, write_json
 from harmoniad.params import PARAMS_FILE, load_params
@@ -117,7 +117,7 @@ def add(source: Path, layout: str | None = None, name: str | None = None, projec
         write_json(temporary / DATA_SET_FILE, {"layout": found.name})
     _track(target, project)
     remember_copies(records, list(found.layout.read(target)), target, project / SCAN_CACHE)
-    return _summary(name, found, records, files)
+    return summary(name, found.name, records, files)
 
 
 def list_sets(project: Path = Path()) -> list[DataSet]:
@@ -194,7 +194,8 @@ def _read(source: Path, found: Recognised) -> list[Record]:
     for category in sorted({*folders, *(record.category for record in records)} - trained):
         folder = found.layout.train_folder(folders.get(category, source / category))
         raise HarmoniadError(
-            f"{folder}: no images of category {category}. Every category needs good images to train with."
+            f"{folder}: no images of category {category} (layout {found.name}). Every category needs good images to "
+            "train with."
         )
     return records
 
@@ -248,9 +249,9 @@ def _copy(source: Path, files: Sequence[Path], target: Path) -> None:
 
 
 def _copy_listed(source: Path, records: Sequence[Record], target: Path) -> None:
-    """Copy what a manifest lists, in the folders that it lies in, and the manifest with the new paths."""
+    """Copy what a manifest lists, from the folder that holds all of it on, and the manifest with the new paths."""
     listed = sorted({path for record in records for path in (record.path, *record.masks)})
-    folder = source if source.is_dir() else source.parent
+    folder = source
     if not all(path.is_relative_to(folder) for path in listed):
         try:
             folder = Path(os.path.commonpath([path.parent for path in listed]))
@@ -282,37 +283,3 @@ def _track(target: Path, project: Path) -> None:
         shutil.rmtree(target, ignore_errors=True)
         target.with_name(f"{target.name}.dvc").unlink(missing_ok=True)
         raise
-
-
-def _summary(name: str, found: Recognised, records: Sequence[Record], files: Sequence[Path]) -> str:
-    categories = sorted({record.category for record in records})
-    defects = sum(record.label == "defect" for record in records)
-    masks = {mask for record in records for mask in record.masks}
-    lines = [
-        f"added data/{name} (layout {found.name}): {len(records) - defects} good images, {defects} with defects, "
-        f"{len(masks)} masks; categories {', '.join(categories)}.",
-        f"Next: put {name} into `sets` under `data` in params.yaml, run `dvc repro`, then "
-        f"`git add data/{name}.dvc data/.gitignore params.yaml dvc.lock` and `git commit`.",
-    ]
-    lines[1:1] = _peculiarities(records)
-    others = sorted({path for path in files if is_image_name(path.name)} - masks - {record.path for record in records})
-    if others:
-        lines.insert(-1, f"note: {len(others)} image files have no place in the layout, such as {others[0]}.")
-    return "\n".join(lines)
-
-
-def _peculiarities(records: Sequence[Record]) -> list[str]:
-    """What not every data set has, a line for each."""
-    lines = []
-    held_out = sum(record.split == "held_out" for record in records)
-    if held_out:
-        lines.append(f"{held_out} images of its validation split are held out for the threshold.")
-    views = sorted({record.view for record in records if record.view})
-    if views:
-        lines.append(f"seen from {len(views)} views: {', '.join(views)}.")
-    groups = Counter(record.group for record in records if record.group)
-    if groups:
-        counts = ", ".join(f"{count} {group}" for group, count in sorted(groups.items()))
-        saturated = "" if any(record.saturation for record in records) else "; no saturation areas"
-        lines.append(f"defects: {counts}{saturated}.")
-    return lines

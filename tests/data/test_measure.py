@@ -22,7 +22,7 @@ def smooth(seed: int) -> Image.Image:
 
 
 def record(path: Path, mask: Path | None = None) -> Record:
-    return Record(path, "gear", "test", "defect", "bent", mask)
+    return Record(path, "gear", "test", "defect", "bent", (mask,) if mask else ())
 
 
 def slow_hash(image: Image.Image) -> str:
@@ -97,6 +97,7 @@ def test_measure(tmp_path: Path) -> None:
         "mask_height": 2,
         "mask_area": 3,
         "mask_values": 3,
+        "saturation": "",
         "problem": "",
     }
 

@@ -86,7 +86,7 @@ def recognise(root: Path, name: str | None = None) -> Recognised:
         return found
     seen = ", ".join(folder.name for folder in sub_folders(root)[:5]) or "no folders"
     expected = "; ".join(f"{key}: {layout.EXPECTED}" for key, layout in candidates.items())
-    raise HarmoniadError(f"{root}: no known layout, it holds {seen}. {_advice(root)}Expected {expected}.")
+    raise HarmoniadError(f"{root}: no known layout, it holds {seen}. {_advice(root, name)}Expected {expected}.")
 
 
 def _fitting(root: Path, candidates: dict[str, Layout]) -> Recognised | None:
@@ -97,8 +97,11 @@ def _fitting(root: Path, candidates: dict[str, Layout]) -> Recognised | None:
     return None
 
 
-def _advice(root: Path) -> str:
+def _advice(root: Path, name: str | None) -> str:
     """What is probably meant, if that can be told."""
+    other = _fitting(root, LAYOUTS) if name else None
+    if other:
+        return f"It looks like {other.name}: leave out --layout. "
     for child in sub_folders(root)[:20]:
         for inner in (child, *sub_folders(child)[:20]):
             found = _fitting(inner, LAYOUTS)

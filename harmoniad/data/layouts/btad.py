@@ -13,7 +13,9 @@ EXPECTED = "CATEGORY/train/ok/*, CATEGORY/test/ok/*, CATEGORY/test/ko/* and CATE
 
 
 def is_category(folder: Path) -> bool:
-    """Whether the folder holds `train/ok` or `test/ko`."""
+    """Whether the folder holds `train/ok`, or at least `test/ko` and no `train/good`."""
+    if (folder / "train" / "good").is_dir():
+        return False
     return (folder / "train" / "ok").is_dir() or (folder / "test" / "ko").is_dir()
 
 

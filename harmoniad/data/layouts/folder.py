@@ -1,8 +1,8 @@
 """The simplest layout: a folder of good images and a folder for each kind of defect.
 
 `<category>/good/*` (or `ok`, `normal`), `<category>/<defect>/*` and, where there are masks,
-`<category>/masks/<defect>/*`, named as `MaskFiles` says; `ground_truth` is taken for `masks` too. There is no test split:
-all defects are test images, and the prepare stage splits the good ones by their hash.
+`<category>/masks/<defect>/*`, named as `MaskFiles` says; `ground_truth` is taken for `masks` too. There is no test
+split: all defects are test images, and the prepare stage splits the good ones by their hash.
 """
 
 from collections.abc import Iterator

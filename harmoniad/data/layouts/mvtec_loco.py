@@ -1,8 +1,8 @@
 """The layout of MVTec LOCO AD (Bergmann et al., IJCV 2022): structural and logical anomalies.
 
 `<category>/train/good/*`, `<category>/validation/good/*`, `<category>/test/<good or kind>/*`, where the kinds are
-`structural_anomalies` and `logical_anomalies`, and `<category>/ground_truth/<kind>/<stem>/*.png`, one mask a region, whose
-grey value names its entry in `<category>/defects_config.json`: from how many found pixels on it is found.
+`structural_anomalies` and `logical_anomalies`, and `<category>/ground_truth/<kind>/<stem>/*.png`, one mask a region,
+whose grey value names its entry in `<category>/defects_config.json`: from how many found pixels on it is found.
 """
 
 import dataclasses
@@ -59,13 +59,15 @@ def _read_config(path: Path) -> tuple[Saturation, ...]:
     if not path.is_file():
         return ()
     try:
-        rules = tuple(map(_rule, json.loads(path.read_text(encoding="utf-8"))))
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(entries, list):
+            raise TypeError
+        return tuple(map(_rule, entries))
     except (ValueError, TypeError, KeyError) as error:
         raise HarmoniadError(
             f"{path}: must be a list of objects with `pixel_value` (1 to 255), `saturation_threshold` and "
             "`relative_saturation`."
         ) from error
-    return rules
 
 
 def _rule(entry: dict[str, Any]) -> Saturation:

@@ -1,8 +1,8 @@
 """The layout of Real-IAD (Wang et al., CVPR 2024): every part is seen by five cameras.
 
 `realiad_1024/<category>/{OK,NG/<defect>}/<part>/*_C<camera>_*.jpg`, with masks as PNG beside them, and a JSON file a
-category, `realiad_jsons/<category>.json` or `realiad_jsons/realiad_jsons/<category>.json`, which tells split, defect and
-mask of each image. Of several sizes of the images the largest is taken. Of several splits, that is, folders of JSON
+category, `realiad_jsons/<category>.json` or `realiad_jsons/realiad_jsons/<category>.json`, which tells split, defect
+and mask of each image. Of several sizes of the images the largest is taken. Of several splits, that is, folders of JSON
 files, the one is taken that is called `realiad_jsons`; leave just the wanted one there for another.
 """
 
