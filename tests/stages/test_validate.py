@@ -194,6 +194,7 @@ def test_drift_from_the_previous_version(project: Path, capsys: pytest.CaptureFi
 
     assert run(params()).endswith("12 of 14 expectations, 2 warnings")
     assert [line.split(" (")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "prepare: 12 of 12 images are unchanged since an earlier scan",
         f"warning: brightness: {dark}",
         f"warning: sharpness: {dark}",
     ]
