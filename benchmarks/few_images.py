@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 import harmoniad
 from harmoniad.data.layouts import mvtec
+from harmoniad.data.masks import join_masks
 from harmoniad.data.measure import measure_all
 from harmoniad.environment import keep_quiet
 from harmoniad.errors import HarmoniadError
@@ -99,7 +100,7 @@ def _read(data: Path) -> "pd.DataFrame":
 
     records = list(mvtec.read(data))
     rows = [
-        {**dataclasses.asdict(record), "path": record.path.as_posix(), "mask": str(record.mask or ""), **measured}
+        {**dataclasses.asdict(record), "path": record.path.as_posix(), "mask": join_masks(record.masks), **measured}
         for record, measured in zip(records, measure_all(records, "read"), strict=True)
     ]
     if not rows:

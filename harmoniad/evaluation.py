@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmoniad.data.images import load_mask
+from harmoniad.data.masks import read_mask
 from harmoniad.features.cache import FeatureCache
 from harmoniad.features.dataset import CachedFeatures
 from harmoniad.features.views import tile_views
@@ -94,7 +94,7 @@ class CategoryMetrics:
         if is_defect and row["mask_area"] == 0:
             return
         height, width = shrunk_size(row["height"], row["width"], self._max_side)
-        mask = shrink_mask(load_mask(row["mask"]), height, width) if is_defect else np.zeros((height, width), bool)
+        mask = shrink_mask(read_mask(row), height, width) if is_defect else np.zeros((height, width), bool)
         pixels.update(mask, resize_map(pixel_map, height, width), path)
 
     def compute(self) -> dict[str, Any]:

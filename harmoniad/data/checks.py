@@ -183,7 +183,8 @@ def image_table(
 
 def category_table(manifest: "pd.DataFrame") -> "pd.DataFrame":
     """One row a category: `path` (its folder), `category` and `train_images`."""
-    folders = manifest["path"].str.split("/").str[:3].str.join("/")  # data/<set>/<category>
+    # data/<set>/<category>, which is its folder in most layouts
+    folders = manifest["path"].str.split("/").str[:2].str.join("/") + "/" + manifest["category"]
     training = (manifest["label"] == "good") & (manifest["split"] != "test")
     rows = manifest.assign(path=folders, train_images=training.astype("int64")).groupby("category")
     return rows.agg({"path": "first", "train_images": "sum"}).reset_index()

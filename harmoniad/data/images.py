@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # by content, whatever the file is called
 MAX_PIXELS = 100_000_000
 
-_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"II*\0", b"MM\0*", b"RIFF")
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"RIFF", *_TIFF)
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
+_STRIP = 512  # rows that are converted at once: an image of 20 megapixels as float64 takes 160 MB
+_ORIENTATION = 0x0112  # EXIF tag
+_BITS, _PLANES, _SEPARATE = 258, 284, 2  # TIFF tags, and a value of the second
 _DETOUR = {"P": "RGBA", "PA": "RGBA", "La": "LA"}  # modes with transparency that Pillow cannot turn into RGB at once
 
 
@@ -41,13 +45,28 @@ def open_image(path: Path, content: bytes | None = None) -> Image.Image:
         ImageError: The file is missing, empty, truncated, too large or not an image of one of `FORMATS`.
     """
     try:
-        with Image.open(path if content is None else io.BytesIO(content), formats=FORMATS) as image:
+        with _source(path, content) as source, Image.open(source, formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
+            _refuse_deep_planes(image, path)
             image.load()
             return ImageOps.exif_transpose(image)
+    except ImageError:
+        raise
     except Exception as error:  # a damaged file makes the decoders raise almost anything
         raise ImageError(path, _reason(path, content, error)) from error
+
+
+def _source(path: Path, content: bytes | None) -> BinaryIO:
+    # Not the path itself: Pillow 13 maps uncompressed TIFF files into memory and garbles those that EXIF turns.
+    return path.open("rb") if content is None else io.BytesIO(content)
+
+
+def _refuse_deep_planes(image: Image.Image, path: Path) -> None:
+    """Refuse what Pillow 13 reads without an error, but wrongly."""
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_PLANES) == _SEPARATE and any(bits > 8 for bits in tags.get(_BITS, ())):
+        raise ImageError(path, "is a TIFF of more than 8 bits with separate planes of colour; save it interleaved")
 
 
 def load_rgb(path: Path, content: bytes | None = None) -> "NDArray[np.uint8]":
@@ -68,9 +87,12 @@ def rgb_array(image: Image.Image, path: Path) -> "NDArray[np.uint8]":
     import numpy as np
 
     if image.mode in _DEEP_MODES:
-        grey = _eight_bits(np.asarray(image).astype(np.float64), image.mode, path)
+        grey = _eight_bits(np.asarray(image), image.mode, path)
         return np.repeat(grey[:, :, None], 3, axis=2)
-    return np.array(image.convert(_DETOUR.get(image.mode, image.mode)).convert("RGB"))
+    try:
+        return np.array(image.convert(_DETOUR.get(image.mode, image.mode)).convert("RGB"))
+    except ValueError as error:
+        raise ImageError(path, f"its colours cannot be converted to RGB (mode {image.mode})") from error
 
 
 def load_mask(path: Path) -> "NDArray[np.bool_]":
@@ -85,6 +107,8 @@ def load_mask(path: Path) -> "NDArray[np.bool_]":
 def mask_values(path: Path) -> "NDArray[np.generic]":
     """Decode a mask as (H, W) grey values as they are stored; of a colour image, the largest channel counts.
 
+    What is fully transparent is black.
+
     Raises:
         ImageError: See `open_image`.
     """
@@ -93,17 +117,48 @@ def mask_values(path: Path) -> "NDArray[np.generic]":
     image = open_image(path)
     if image.mode in ("1", "L", *_DEEP_MODES):
         return np.array(image)
-    return rgb_array(image, path).max(axis=2)
+    values = rgb_array(image, path).max(axis=2)
+    if image.has_transparency_data:
+        values[np.array(image.convert(_DETOUR.get(image.mode, "RGBA")).getchannel("A")) == 0] = 0
+    return values
 
 
-def _eight_bits(values: "NDArray[np.float64]", mode: str, path: Path) -> "NDArray[np.uint8]":
+def turn_as(values: "NDArray[np.generic]", path: Path) -> "NDArray[np.generic]":
+    """Turn an array (H, W) from the way in which an image is stored to that in which it is shown.
+
+    Args:
+        values: Something that was drawn on the stored pixels.
+        path: The image, whose EXIF data says how it is turned; without, nothing is.
+
+    Raises:
+        ImageError: See `open_image`.
+    """
+    import numpy as np
+
+    try:
+        with path.open("rb") as source, Image.open(source, formats=FORMATS) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception as error:
+        raise ImageError(path, _reason(path, None, error)) from error
+    if orientation in (5, 6, 7, 8):
+        values = values.swapaxes(0, 1)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return np.ascontiguousarray(values[rows, columns])
+
+
+def _eight_bits(values: "NDArray[np.generic]", mode: str, path: Path) -> "NDArray[np.uint8]":
     import numpy as np
 
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 65535):  # NaN fails too
         raise ImageError(path, f"its grey values lie outside of 0..65535 (mode {mode})")
     full_scale = next(scale for scale in (1, 255, 65535) if high <= scale) if mode == "F" else 65535
-    return np.rint(values * (255 / full_scale)).astype(np.uint8)
+    grey = np.empty(values.shape, np.uint8)
+    for row in range(0, len(values), _STRIP):
+        strip = slice(row, row + _STRIP)
+        grey[strip] = np.rint(values[strip].astype(np.float64) * (255 / full_scale))
+    return grey
 
 
 def _reason(path: Path, content: bytes | None, error: Exception) -> str:
@@ -119,4 +174,6 @@ def _reason(path: Path, content: bytes | None, error: Exception) -> str:
         return "the file is empty"
     if isinstance(error, UnidentifiedImageError) and not start.startswith(_SIGNATURES):
         return "is not an image (png, jpg, bmp, tiff or webp)"
+    if isinstance(error, UnidentifiedImageError) and start.startswith(_TIFF):
+        return "the file is damaged or truncated, or a TIFF of a kind that cannot be read, such as colour of 32 bits"
     return "the file is truncated" if "truncated" in str(error).lower() else "the file is damaged or truncated"

@@ -21,7 +21,10 @@ COLUMNS = {
     "split": "str",  # train, held_out (good images for the threshold) or test
     "label": "str",  # good or defect
     "defect": "str",  # the kind of defect; good for a good image
-    "mask": "str",  # path of the mask, empty if there is none
+    "mask": "str",  # path of the mask, empty if there is none; `|` stands between several
+    "view": "str",  # the camera, where a part is seen by several
+    "group": "str",  # structural or logical, where the data set tells these apart
+    "saturation": "str",  # saturation area of each mask in pixels (sPRO), `|` between them; empty if none is given
     "sha256": "str",
     "mask_sha256": "str",
     "width": "int64",

@@ -1,20 +1,26 @@
-"""What the manifest says of each image and mask, measured on all cores."""
+"""What the manifest says of each image and mask, measured on all cores and once a file."""
 
-import os
-import warnings
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from harmoniad.data.images import ImageError, mask_values, open_image, rgb_array
+from harmoniad.data.images import ImageError, open_image, rgb_array
 from harmoniad.data.layouts.record import Record
+from harmoniad.data.masks import digest, measure_masks
+from harmoniad.data.scan_cache import SCAN_CACHE, ScanCache, scan, stamps_of
 from harmoniad.errors import HarmoniadError
 from harmoniad.files import sha256_file
-from harmoniad.progress import Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 DECIMALS = 4  # of brightness and sharpness
+STRIP = 512  # rows of an image whose sharpness is computed at once, which bounds the memory
+_KIND = "measured"  # in the scan cache
 
 Row = dict[str, str | int | float]
 
@@ -31,30 +37,53 @@ _UNMEASURED: Row = {
     "mask_height": 0,
     "mask_area": 0,
     "mask_values": 0,
+    "saturation": "",
     "problem": "",
 }
 
 
-def measure_all(records: Sequence[Record], label: str) -> list[Row]:
-    """Measure images and masks in threads (decoding frees the interpreter lock), showing progress under `label`.
+def measure_all(records: Sequence[Record], label: str, cache_file: Path | None = SCAN_CACHE) -> list[Row]:
+    """Measure images and masks on all cores, showing progress under `label`.
+
+    Files whose size and time are those of an earlier scan are not read again. A scan that is interrupted keeps what it
+    has measured, and the next one goes on from there.
+
+    Args:
+        records: What to measure.
+        label: What the progress is called.
+        cache_file: See `harmoniad.data.scan_cache`.
 
     Returns:
         A row a record, in the same order, with the measured columns of the manifest. Where an image or its mask cannot
         be decoded, `problem` says why and its figures are 0.
+
+    Raises:
+        HarmoniadError: A file cannot be read at all.
     """
-    with (
-        warnings.catch_warnings(),
-        Progress(label, len(records), "images") as progress,
-        ThreadPoolExecutor(os.cpu_count()) as pool,
-    ):
-        warnings.simplefilter("ignore")  # Pillow warns of large images and odd metadata, which `problem` covers
-        return list(_counted(pool.map(measure, records), progress))
+    rows, known = scan(_KIND, measure, records, files_of, label, cache_file, _saturation_of)
+    if known:
+        print(f"{label}: {known} of {len(records)} images are unchanged since an earlier scan", file=sys.stderr)
+    return rows
 
 
-def _counted(rows: Iterable[Row], progress: Progress) -> Iterable[Row]:
-    for row in rows:
-        progress.advance()
-        yield row
+def remember_copies(originals: Sequence[Record], copies: Sequence[Record], folder: Path, cache_file: Path) -> None:
+    """Keep what was measured of the originals for their copies in `folder` too, so that these are not read again."""
+    with ScanCache(cache_file) as cache:
+        for original, copy in zip(originals, copies, strict=False):
+            place = copy.path.relative_to(folder).parts
+            row = cache.find(_KIND, files_of(original), stamps_of(files_of(original), _saturation_of(original)))
+            if row is not None and original.path.parts[-len(place) :] == place:
+                cache.keep(_KIND, files_of(copy), stamps_of(files_of(copy), _saturation_of(copy)), row)
+
+
+def files_of(record: Record) -> list[Path]:
+    """The files that a record's row is measured from."""
+    return [record.path, *record.masks]
+
+
+def _saturation_of(record: Record) -> str:
+    """What the row depends on beside the files."""
+    return ",".join(map(str, record.saturation))
 
 
 def measure(record: Record) -> Row:
@@ -68,13 +97,13 @@ def measure(record: Record) -> Row:
         row |= _measure_image(record.path)
     except ImageError as error:
         row["problem"] = error.reason
-    if record.mask is None:
+    if not record.masks:
         return row
-    row["mask_sha256"] = _sha256(record.mask)
     try:
-        row |= _measure_mask(record.mask)
+        row["mask_sha256"] = digest(record)
+        row |= measure_masks(record, int(row["width"]), int(row["height"]))
     except ImageError as error:
-        row["problem"] = row["problem"] or f"its mask {record.mask.as_posix()}: {error.reason}"
+        row["problem"] = row["problem"] or f"its mask {error}"
     return row
 
 
@@ -99,18 +128,6 @@ def _measure_image(path: Path) -> Row:
     }
 
 
-def _measure_mask(path: Path) -> Row:
-    import numpy as np
-
-    values = mask_values(path)
-    return {
-        "mask_width": values.shape[1],
-        "mask_height": values.shape[0],
-        "mask_area": int(np.count_nonzero(values)),
-        "mask_values": len(np.unique(values)),
-    }
-
-
 def brightness(grey: Image.Image) -> float:
     """Mean grey value, 0 to 255."""
     import numpy as np
@@ -122,11 +139,21 @@ def sharpness(grey: Image.Image) -> float:
     """Variance of the Laplacian (Pech-Pacheco et al., ICPR 2000), over the pixels that have four neighbours."""
     import numpy as np
 
-    pixels = np.asarray(grey).astype(np.int16)
+    pixels = np.asarray(grey)
     if min(pixels.shape) < 3:
         return 0.0
+    count = total = squares = 0
+    for start in range(0, len(pixels) - 2, STRIP):
+        laplacian = _laplacian(pixels[start : start + STRIP + 2].astype(np.int16))
+        count += laplacian.size
+        total += int(laplacian.sum(dtype=np.int64))
+        squares += int(np.square(laplacian, dtype=np.int32).sum(dtype=np.int64))
+    return round((count * squares - total**2) / count**2, DECIMALS)
+
+
+def _laplacian(pixels: "NDArray[np.int16]") -> "NDArray[np.int16]":
     neighbours = pixels[:-2, 1:-1] + pixels[2:, 1:-1] + pixels[1:-1, :-2] + pixels[1:-1, 2:]
-    return round(float((neighbours - 4 * pixels[1:-1, 1:-1]).var()), DECIMALS)
+    return neighbours - 4 * pixels[1:-1, 1:-1]
 
 
 def perceptual_hash(grey: Image.Image) -> str:

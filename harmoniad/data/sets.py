@@ -1,5 +1,6 @@
 """The data sets of a project, folders of `data/`: adding one, listing them, and which layout each has."""
 
+import dataclasses
 import os
 import re
 import shutil
@@ -9,18 +10,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harmoniad.data.layouts import Layout, Recognised, Record, layout_named, recognise
-from harmoniad.data.layouts.record import is_image_name, is_junk, sub_folders
-from harmoniad.data.measure import measure_all
+from harmoniad.data.layouts import Layout, Recognised, Record, layout_named, manifest, recognise
+from harmoniad.data.layouts.record import is_junk, sub_folders
+from harmoniad.data.measure import measure_all, remember_copies
+from harmoniad.data.scan_cache import SCAN_CACHE
+from harmoniad.data.summary import summary
 from harmoniad.errors import HarmoniadError
-from harmoniad.files import read_json, replacing_folder, write_json
+from harmoniad.files import read_json, replacing_folder, write_bytes, write_json
 from harmoniad.params import PARAMS_FILE, load_params
 from harmoniad.progress import Progress
 
 DATA_DIR = Path("data")
 DATA_SET_FILE = "dataset.json"
+MANIFEST_FILE = "manifest.csv"
 SAMPLE = "sample"  # made by the stage of that name
 INBOX = "inbox"  # new images that wait to be taken in
+_TRAINING = ("train", "by_hash")
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,10 @@ def add(source: Path, layout: str | None = None, name: str | None = None, projec
     Nothing is copied before everything has been checked, and nothing is left behind if DVC fails.
 
     Args:
-        source: A folder of categories, or one category, which becomes `data/NAME/<its name>`.
+        source: A folder of categories, or one category, which becomes `data/NAME/<its name>`, or a manifest, of which
+            the images that it lists are copied.
         layout: A key of `LAYOUTS`; found out by default.
-        name: The name of the data set; by default the name of the folder.
+        name: The name of the data set; by default the name of the folder or manifest.
         project: The project folder.
 
     Returns:
@@ -95,19 +101,23 @@ def add(source: Path, layout: str | None = None, name: str | None = None, projec
         HarmoniadError: The folder, the name, an image or a mask is not fit, or DVC fails.
     """
     source = Path(os.path.abspath(source))  # noqa: PTH100 - unlike resolve, it keeps the name of a link
-    name = name or source.name
+    name = name or (source.stem if source.is_file() else source.name)
     _check_name(name, project)
     _check_source(source, project)
     found = recognise(source, layout)
     records = _read(source, found)
-    files = list(_files(source))
-    _check_images(records)
+    files = list(regular_files(source)) if source.is_dir() else []
+    _check_images(records, project / SCAN_CACHE)
     target = project / DATA_DIR / name
     with replacing_folder(target) as temporary:
-        _copy(source, files, temporary / source.name if found.single_category else temporary)
+        if found.name == "manifest":
+            _copy_listed(source, records, temporary)
+        else:
+            _copy(source, files, temporary / source.name if found.single_category else temporary)
         write_json(temporary / DATA_SET_FILE, {"layout": found.name})
     _track(target, project)
-    return _summary(name, found, records, files)
+    remember_copies(records, list(found.layout.read(target)), target, project / SCAN_CACHE)
+    return summary(name, found.name, records, files)
 
 
 def list_sets(project: Path = Path()) -> list[DataSet]:
@@ -161,8 +171,10 @@ def _check_name(name: str, project: Path) -> None:
 def _check_source(source: Path, project: Path) -> None:
     if not source.exists():
         raise HarmoniadError(f"{source}: no such folder.")
+    if source.is_file() and source.suffix.lower() in manifest.SUFFIXES:
+        return
     if not source.is_dir():
-        raise HarmoniadError(f"{source}: is not a folder.")
+        raise HarmoniadError(f"{source}: is neither a folder nor a manifest ({' or '.join(manifest.SUFFIXES)}).")
     data, real = (project / DATA_DIR).resolve(), source.resolve()
     if real.is_relative_to(data) or data.is_relative_to(real):
         raise HarmoniadError(f"{source}: lies in {DATA_DIR}/ or holds it. Give a folder outside of the project.")
@@ -176,15 +188,24 @@ def _read(source: Path, found: Recognised) -> list[Record]:
     else:
         records = list(found.layout.read(source))
         folders = {folder.name: folder for folder in sub_folders(source) if found.layout.is_category(folder)}
-    trained = {record.category for record in records if record.split != "test" and record.label == "good"}
+    if not records and not folders:
+        raise HarmoniadError(f"{source}: holds no images. Expected {found.layout.EXPECTED}.")
+    trained = {record.category for record in records if record.split in _TRAINING and record.label == "good"}
     for category in sorted({*folders, *(record.category for record in records)} - trained):
         folder = found.layout.train_folder(folders.get(category, source / category))
-        raise HarmoniadError(f"{folder}: no images. Every category needs good images to train with.")
+        raise HarmoniadError(
+            f"{folder}: no images of category {category} (layout {found.name}). Every category needs good images to "
+            "train with."
+        )
     return records
 
 
-def _files(source: Path) -> Iterator[Path]:
-    """What is copied: every regular file that is not junk, and what links to files point to."""
+def regular_files(source: Path) -> Iterator[Path]:
+    """What `add` copies: every regular file that is not junk, and what links to files point to.
+
+    Raises:
+        HarmoniadError: There is a link to a folder, a broken link or something that is not a regular file.
+    """
     for parent, folders, names in os.walk(source):
         folders[:] = sorted(folder for folder in folders if not is_junk(folder))
         for folder in folders:
@@ -199,14 +220,16 @@ def _files(source: Path) -> Iterator[Path]:
             yield path
 
 
-def _check_images(records: Sequence[Record]) -> None:
+def _check_images(records: Sequence[Record], scan_cache: Path) -> None:
     problems = []
-    for record, row in zip(records, measure_all(records, "check"), strict=True):
+    for record, row in zip(records, measure_all(records, "check", scan_cache), strict=True):
         size, mask_size = ((row[f"{kind}width"], row[f"{kind}height"]) for kind in ("", "mask_"))
         if row["problem"]:
             problems.append(f"{record.path}: {row['problem']}")
-        elif record.mask and size != mask_size:
-            problems.append(f"{record.mask}: is {_by(mask_size)} pixels, but its image {record.path} is {_by(size)}")
+        elif record.masks and size != mask_size:
+            problems.append(
+                f"{record.masks[0]}: is {_by(mask_size)} pixels, but its image {record.path} is {_by(size)}"
+            )
     if problems:
         more = f" (+{len(problems) - 3} more)" if len(problems) > 3 else ""
         raise HarmoniadError("; ".join(problems[:3]) + more)
@@ -225,6 +248,28 @@ def _copy(source: Path, files: Sequence[Path], target: Path) -> None:
             progress.advance()
 
 
+def _copy_listed(source: Path, records: Sequence[Record], target: Path) -> None:
+    """Copy what a manifest lists, from the folder that holds all of it on, and the manifest with the new paths."""
+    listed = sorted({path for record in records for path in (record.path, *record.masks)})
+    folder = source
+    if not all(path.is_relative_to(folder) for path in listed):
+        try:
+            folder = Path(os.path.commonpath([path.parent for path in listed]))
+        except ValueError as error:
+            raise HarmoniadError(f"{source}: its images lie on several drives. Bring them together.") from error
+    _copy(folder, listed, target)
+    moved = [
+        dataclasses.replace(
+            record,
+            path=target / record.path.relative_to(folder),
+            masks=tuple(target / mask.relative_to(folder) for mask in record.masks),
+        )
+        for record in records
+    ]
+    file = target / MANIFEST_FILE
+    write_bytes(file, manifest.write(moved, file))
+
+
 def _track(target: Path, project: Path) -> None:
     folder = f"{DATA_DIR}/{target.name}"
     try:
@@ -238,19 +283,3 @@ def _track(target: Path, project: Path) -> None:
         shutil.rmtree(target, ignore_errors=True)
         target.with_name(f"{target.name}.dvc").unlink(missing_ok=True)
         raise
-
-
-def _summary(name: str, found: Recognised, records: Sequence[Record], files: Sequence[Path]) -> str:
-    categories = sorted({record.category for record in records})
-    defects = sum(record.label == "defect" for record in records)
-    masks = {record.mask for record in records if record.mask}
-    lines = [
-        f"added data/{name} (layout {found.name}): {len(records) - defects} good images, {defects} with defects, "
-        f"{len(masks)} masks; categories {', '.join(categories)}.",
-        f"Next: put {name} into `sets` under `data` in params.yaml, run `dvc repro`, then "
-        f"`git add data/{name}.dvc data/.gitignore params.yaml dvc.lock` and `git commit`.",
-    ]
-    others = sorted({path for path in files if is_image_name(path.name)} - masks - {record.path for record in records})
-    if others:
-        lines.insert(1, f"note: {len(others)} image files have no place in the layout, such as {others[0]}.")
-    return "\n".join(lines)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from harmoniad.data.images import load_mask, load_rgb
+from harmoniad.data.images import load_rgb
 from harmoniad.data.manifest import fingerprint, fingerprint_of_test_images, read_manifest, usable
+from harmoniad.data.masks import read_mask
 from harmoniad.errors import HarmoniadError
 from harmoniad.evaluation import CategoryMetrics, score_images
 from harmoniad.features.cache import FeatureCache
@@ -126,7 +127,7 @@ def _draw_heatmaps(
             picture = heatmap.draw(
                 load_rgb(Path(row["path"])),
                 resize_map(scored.pixel_map, int(row["height"]), int(row["width"])),
-                load_mask(Path(row["mask"])) if row["mask_area"] > 0 else None,
+                read_mask(row.to_dict()) if row["mask_area"] > 0 else None,
                 scale=heatmap.Scale(threshold.normal_level, verdict["threshold"]),
                 caption=heatmap.Caption(
                     row["category"], row["defect"], verdict["score"], verdict["threshold"], verdict["is_anomalous"]

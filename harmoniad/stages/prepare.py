@@ -1,10 +1,12 @@
 """The prepare stage: a data set's folders become a manifest, one row an image."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 from harmoniad.data.layouts import Record
 from harmoniad.data.manifest import fingerprint, write_manifest
+from harmoniad.data.masks import join_masks
 from harmoniad.data.measure import Row, measure_all
 from harmoniad.data.sets import DATA_DIR, layout_of
 from harmoniad.data.splits import share_by_hash
@@ -41,7 +43,16 @@ def measured_rows(root: Path, data_set: str, params: Prepare) -> list[Row]:
     records = list(layout.read(root))
     if not records:
         raise HarmoniadError(f"{root.as_posix()}: holds no images. Expected {layout.EXPECTED}.")
-    rows = [_row(record, data_set, row) for record, row in zip(records, measure_all(records, "prepare"), strict=True)]
+    return rows_of(records, data_set, params, "prepare")
+
+
+def rows_of(records: Sequence[Record], data_set: str, params: Prepare, label: str) -> list[Row]:
+    """Measure and split records: a row of the manifest for each. `label` is what the progress is called.
+
+    Raises:
+        HarmoniadError: A file cannot be read at all.
+    """
+    rows = [_row(record, data_set, row) for record, row in zip(records, measure_all(records, label), strict=True)]
     _split(rows, params.folder_test, params.held_out)
     return rows
 
@@ -54,17 +65,23 @@ def _row(record: Record, data_set: str, measured: Row) -> Row:
         "split": record.split,
         "label": record.label,
         "defect": record.defect,
-        "mask": record.mask.as_posix() if record.mask else "",
+        "mask": join_masks(record.masks),
+        "view": record.view,
+        "group": record.group,
     }
 
 
 def _split(rows: list[Row], folder_test: float, held_out: float) -> None:
-    """Decide `by_hash` rows, then take the held-out images out of the good training images of each category."""
+    """Decide `by_hash` rows, then take the held-out images out of the good training images of each category.
+
+    A category that brings held-out images of its own, in a validation split, keeps all others for training.
+    """
     _move(rows, "by_hash", "test", folder_test, _TEST_DIGITS)
     for row in rows:
         if row["split"] == "by_hash":
             row["split"] = "train"
-    _move(rows, "train", "held_out", held_out, _HELD_OUT_DIGITS)
+    validated = {row["category"] for row in rows if row["split"] == "held_out" and not row["problem"]}
+    _move([row for row in rows if row["category"] not in validated], "train", "held_out", held_out, _HELD_OUT_DIGITS)
 
 
 def _move(rows: list[Row], source: str, target: str, share: float, digits: slice) -> None:

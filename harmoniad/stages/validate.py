@@ -11,7 +11,7 @@ from harmoniad.data.near_duplicates import near_duplicates
 from harmoniad.data.validation import Outcome, Table, validate
 from harmoniad.errors import HarmoniadError
 from harmoniad.files import write_bytes, write_json
-from harmoniad.params import Params
+from harmoniad.params import Params, Validate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,19 +34,12 @@ def run(params: Params) -> str:
     manifest = read_manifest(params.data.sets)
     before = reference.version_before(REFERENCE, manifest)
     near = near_duplicates(manifest, params.validate_.near_duplicate_distance)
-    tables = [
-        Table("images", image_table(manifest, near, before, params.validate_), image_checks(params.validate_)),
-        Table("categories", category_table(manifest), category_checks(params.validate_)),
-    ]
-    outcomes = validate(tables, params.validate_.severity.model_dump(), fingerprint(manifest), DATA_DOCS)
+    outcomes = check_manifest(manifest, category_table(manifest), near, before, params.validate_, DATA_DOCS)
     write_bytes(NEAR_DUPLICATES, near.to_csv(index=False, lineterminator="\n").encode())
-    write_json(REPORT, _report(params.data.sets, manifest, outcomes))
-    warnings = [outcome for outcome in outcomes if not outcome.success and outcome.severity == "warning"]
-    for outcome in warnings:
-        print(f"warning: {outcome.tell(FILES_IN_MESSAGE)}", file=sys.stderr)
-    errors = [outcome.tell(FILES_IN_MESSAGE) for outcome in outcomes if not outcome.success and outcome not in warnings]
-    if not (usable(manifest)["split"] == "train").any():
-        errors.append(f"no image to train on in {', '.join(params.data.sets)}")  # whatever the severities are
+    write_json(REPORT, report_of(params.data.sets, manifest, outcomes))
+    warnings, errors = tell_failures(params.data.sets, manifest, outcomes)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     if errors:
         raise HarmoniadError(f"validation failed: {'; '.join(errors)}. See {DATA_DOCS.as_posix()}/index.html")
     reference.accept(REFERENCE, manifest, before)
@@ -56,7 +49,45 @@ def run(params: Params) -> str:
     )
 
 
-def _report(data_sets: list[str], manifest: "pd.DataFrame", outcomes: list[Outcome]) -> dict[str, object]:
+def check_manifest(
+    manifest: "pd.DataFrame",
+    categories: "pd.DataFrame",
+    near: "pd.DataFrame",
+    before: reference.Version | None,
+    params: Validate,
+    docs: Path,
+) -> list[Outcome]:
+    """Run all checks that are not `off` on a manifest and write the Data Docs.
+
+    Args:
+        manifest: See `harmoniad.data.manifest`.
+        categories: See `category_table`.
+        near: See `near_duplicates`.
+        before: The version of the data that brightness and sharpness are compared with.
+        params: The section `validate` of params.yaml.
+        docs: The folder of the Data Docs.
+    """
+    tables = [
+        Table("images", image_table(manifest, near, before, params), image_checks(params)),
+        Table("categories", categories, category_checks(params)),
+    ]
+    return validate(tables, params.severity.model_dump(), fingerprint(manifest), docs)
+
+
+def tell_failures(
+    data_sets: list[str], manifest: "pd.DataFrame", outcomes: list[Outcome]
+) -> tuple[list[str], list[str]]:
+    """A line for each check that failed: the warnings and the errors."""
+    failed = [outcome for outcome in outcomes if not outcome.success]
+    warnings = [outcome.tell(FILES_IN_MESSAGE) for outcome in failed if outcome.severity == "warning"]
+    errors = [outcome.tell(FILES_IN_MESSAGE) for outcome in failed if outcome.severity == "error"]
+    if not (usable(manifest)["split"] == "train").any():
+        errors.append(f"no image to train on in {', '.join(data_sets)}")  # whatever the severities are
+    return warnings, errors
+
+
+def report_of(data_sets: list[str], manifest: "pd.DataFrame", outcomes: list[Outcome]) -> dict[str, object]:
+    """The content of `report.json`."""
     return {
         "success": all(outcome.success or outcome.severity == "warning" for outcome in outcomes),
         "data_sets": sorted(set(data_sets)),

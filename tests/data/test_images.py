@@ -104,6 +104,7 @@ def test_grey_with_premultiplied_alpha(folder: Path) -> None:
     extra_samples = b"\x52\x01\x03\x00\x01\x00\x00\x00"  # the tag that tells what alpha means: 1 is premultiplied
     path.write_bytes(path.read_bytes().replace(extra_samples + b"\x02", extra_samples + b"\x01"))
     assert open_image(path).mode == "La"
+    np.testing.assert_array_equal(mask_values(path), GREY)
     np.testing.assert_array_equal(load_rgb(path), np.repeat(GREY[:, :, None], 3, axis=2))
 
 
@@ -232,3 +233,28 @@ def test_broken_mask_names_itself(folder: Path) -> None:
     (folder / "mask.png").write_text("nothing")
     with pytest.raises(ImageError, match=r"mask\.png: is not an image"):
         load_mask(folder / "mask.png")
+
+
+def test_deep_tiff_with_separate_planes_is_refused(folder: Path) -> None:
+    """Pillow reads it without an error, but wrongly."""
+    numbers = {256: 2, 257: 1, 258: 16, 259: 1, 262: 2, 273: 122, 277: 3, 278: 1, 279: 12, 284: 2}
+    entries = b"".join(struct.pack("<HHII", tag, 3, 3 if tag == 258 else 1, value) for tag, value in numbers.items())
+    entries = entries.replace(struct.pack("<HHII", 258, 3, 3, 16), struct.pack("<HHII", 258, 3, 3, 134))
+    directory = struct.pack("<H", len(numbers)) + entries + bytes(4)
+    header = b"II*\0" + struct.pack("<I", 8)
+    pixels, bits = bytes(range(12)), struct.pack("<HHH", 16, 16, 16)
+    content = (header + directory).ljust(122, b"\0") + bytes(12 - len(pixels)) + pixels
+    (folder / "a.tif").write_bytes(content.ljust(134, b"\0")[:134] + bits)
+    with pytest.raises(ImageError, match=r"a\.tif: is a TIFF of more than 8 bits with separate planes of colour"):
+        load_rgb(folder / "a.tif")
+
+
+def test_tiff_of_a_kind_that_cannot_be_read(folder: Path) -> None:
+    path = save(folder / "a.tif", Image.fromarray(np.zeros((4, 5), np.float32)))
+    path.write_bytes(
+        path.read_bytes().replace(struct.pack("<HHII", 258, 3, 1, 32), struct.pack("<HHII", 258, 3, 1, 24))
+    )
+    with pytest.raises(
+        ImageError, match=r"a\.tif: the file is damaged or truncated, or a TIFF of a kind that cannot be"
+    ):
+        load_rgb(path)

@@ -22,7 +22,7 @@ def smooth(seed: int) -> Image.Image:
 
 
 def record(path: Path, mask: Path | None = None) -> Record:
-    return Record(path, "gear", "test", "defect", "bent", mask)
+    return Record(path, "gear", "test", "defect", "bent", (mask,) if mask else ())
 
 
 def slow_hash(image: Image.Image) -> str:
@@ -97,6 +97,7 @@ def test_measure(tmp_path: Path) -> None:
         "mask_height": 2,
         "mask_area": 3,
         "mask_values": 3,
+        "saturation": "",
         "problem": "",
     }
 
@@ -111,7 +112,7 @@ def test_broken_image_and_broken_mask(tmp_path: Path) -> None:
     good, bad = tmp_path / "good.png", tmp_path / "bad.png"
     Image.fromarray(noise(0)).save(good)
     bad.write_text("nothing")
-    of_image, of_mask = measure_all([record(bad, good), record(good, bad)], "check")
+    of_image, of_mask = measure_all([record(bad, good), record(good, bad)], "check", None)
     reason = "is not an image (png, jpg, bmp, tiff or webp)"
     assert (of_image["problem"], of_image["width"], of_image["phash"], of_image["mask_width"]) == (reason, 0, "", 60)
     assert of_image["sha256"] == hashlib.sha256(b"nothing").hexdigest()
@@ -124,7 +125,7 @@ def test_order_is_kept_and_warnings_stay_as_they_are(tmp_path: Path) -> None:
         Image.new("L", (20, 20), number).save(tmp_path / f"{number}.png")
         records.append(record(tmp_path / f"{number}.png"))
     filters = list(warnings.filters)
-    assert [row["brightness"] for row in measure_all(records, "check")] == list(range(40))
+    assert [row["brightness"] for row in measure_all(records, "check", None)] == list(range(40))
     assert warnings.filters == filters
 
 

@@ -139,7 +139,7 @@ def test_missing_folder(project: Path, tmp_path: Path) -> None:
 
 def test_file_instead_of_a_folder(project: Path, tmp_path: Path) -> None:
     (tmp_path / "a.zip").touch()
-    refuse(tmp_path / "a.zip", project, r"a\.zip: is not a folder\.$")
+    refuse(tmp_path / "a.zip", project, r"a\.zip: is neither a folder nor a manifest \(\.csv or \.jsonl\)\.$")
 
 
 def test_folder_within_data_or_around_it(project: Path) -> None:
@@ -149,12 +149,12 @@ def test_folder_within_data_or_around_it(project: Path) -> None:
 
 
 def test_unknown_layout(project: Path, source: Path) -> None:
-    refuse(source, project, r"^unknown layout `yolo`\. There are: mvtec, folder\.$", layout="yolo")
+    refuse(source, project, r"^unknown layout `yolo`\. There are: manifest, real_iad, .*, folder\.$", layout="yolo")
 
 
 def test_layout_that_does_not_fit(project: Path, tmp_path: Path) -> None:
     write_images(tmp_path / "flat" / "images", 1)
-    refuse(tmp_path / "flat", project, r"flat: no known layout, it holds images\. Expected mvtec: .*; folder: ")
+    refuse(tmp_path / "flat", project, r"flat: no known layout, it holds images\. Expected manifest: .*; folder: ")
     refuse(tmp_path / "flat", project, r"flat: no known layout, it holds images\. Expected folder: ", layout="folder")
 
 
@@ -163,7 +163,7 @@ def test_category_without_training_images(project: Path, tmp_path: Path, layout:
     source = tmp_path / "sets"
     write_images(source / "bolt" / folder, 1)
     (source / "gear" / folder).mkdir(parents=True)
-    message = rf"sets/gear/{folder}: no images\. Every category needs good images to train with\.$"
+    message = rf"sets/gear/{folder}: no images of category gear \(layout {layout}\)\. Every category needs good images"
     refuse(source, project, message)
     refuse(source / "gear", project, message)
     if layout == "mvtec":

@@ -111,7 +111,10 @@ def test_dataset_json_tells_the_layout(project: Path) -> None:
     [
         ({}, r"^data/parts: no such data set\. Add it with `harmoniad data add PATH --name parts`\.$"),
         ({"data/parts.dvc": ""}, r"^data/parts: no such data set\. Run `dvc pull`\.$"),
-        ({"data/parts/readme.txt": ""}, r"^data/parts: no known layout, it holds no folders\. Expected mvtec: "),
+        (
+            {"data/parts/readme.txt": ""},
+            r"^data/parts: no known layout, it holds no folders\. Expected manifest: .*; mvtec: ",
+        ),
         (
             {"data/parts/gear/train/good/readme.txt": ""},
             r"^data/parts: holds no images\. Expected CATEGORY/train/good/",

@@ -190,10 +190,11 @@ def test_drift_from_the_previous_version(project: Path, capsys: pytest.CaptureFi
         run(params({"brightness": "error", "sharpness": "off"}))
     assert validate.REFERENCE.read_bytes() == accepted
     assert "sharpness" not in {entry["name"] for entry in read_json(validate.REPORT)["expectations"]}
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err == "prepare: 10 of 12 images are unchanged since an earlier scan\n"
 
     assert run(params()).endswith("12 of 14 expectations, 2 warnings")
     assert [line.split(" (")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "prepare: 12 of 12 images are unchanged since an earlier scan",
         f"warning: brightness: {dark}",
         f"warning: sharpness: {dark}",
     ]

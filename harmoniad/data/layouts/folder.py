@@ -1,23 +1,26 @@
 """The simplest layout: a folder of good images and a folder for each kind of defect.
 
-`<category>/good/*`, `<category>/<defect>/*` and, where there are masks, `<category>/masks/<defect>/<stem>_mask.png` or
-`<stem>.png`, with any image suffix; `ground_truth` is taken for `masks` too. There is no test split: all defects are
-test images, and the prepare stage splits the good ones by their hash.
+`<category>/good/*` (or `ok`, `normal`), `<category>/<defect>/*` and, where there are masks,
+`<category>/masks/<defect>/*`, named as `MaskFiles` says; `ground_truth` is taken for `masks` too. There is no test
+split: all defects are test images, and the prepare stage splits the good ones by their hash.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from harmoniad.data.layouts.record import Record, list_images, masks_by_stem, sub_folders
+from harmoniad.data.layouts.kinds import read_good
+from harmoniad.data.layouts.mask_files import MaskFiles
+from harmoniad.data.layouts.record import Record, list_images, sub_folders
 
 EXPECTED = "CATEGORY/good/*.png, CATEGORY/DEFECT/*.png and, if there are masks, CATEGORY/masks/DEFECT/*.png"
 
+_GOOD = ("good", "ok", "normal")  # in lower case
 _MASK_FOLDERS = ("masks", "ground_truth")
 
 
 def is_category(folder: Path) -> bool:
-    """Whether the folder holds `good`."""
-    return (folder / "good").is_dir()
+    """Whether the folder holds `good`, `ok` or `normal`."""
+    return any(kind.name.lower() in _GOOD for kind in sub_folders(folder))
 
 
 def detect(root: Path) -> bool:
@@ -38,15 +41,14 @@ def read(root: Path, category: str | None = None) -> Iterator[Record]:
     folders = [root / category] if category else sub_folders(root)
     for folder in folders:
         for kind in sub_folders(folder):
-            if kind.name == "good":
-                yield from (Record(path, folder.name, "by_hash", "good", "good") for path in list_images(kind))
+            if kind.name.lower() in _GOOD:
+                yield from read_good(kind, folder.name, "by_hash")
             elif kind.name not in _MASK_FOLDERS:
                 yield from _read_defect(folder, kind)
 
 
 def _read_defect(category: Path, kind: Path) -> Iterator[Record]:
-    masks: dict[str, Path] = {}
-    for name in reversed(_MASK_FOLDERS):
-        masks |= masks_by_stem(category / name / kind.name)
+    folders = [MaskFiles(category / name / kind.name) for name in _MASK_FOLDERS]
     for path in list_images(kind):
-        yield Record(path, category.name, "test", "defect", kind.name, masks.get(path.stem))
+        masks = next((found for folder in folders if (found := folder.of(path))), ())
+        yield Record(path, category.name, "test", "defect", kind.name, masks)

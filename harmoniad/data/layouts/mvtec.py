@@ -1,16 +1,18 @@
 """The layout of MVTec AD (Bergmann et al., CVPR 2019).
 
 `<category>/train/good/*`, `<category>/test/<good or defect>/*` and `<category>/ground_truth/<defect>/<stem>_mask.png`;
-a mask may also be named `<stem>.png` and have any image suffix.
+for other names of masks, see `MaskFiles`. Good images in `<category>/validation/good` are held out for the threshold.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
 
-from harmoniad.data.layouts.record import Record, list_images, masks_by_stem, sub_folders
+from harmoniad.data.layouts.kinds import read_good, read_kinds
+from harmoniad.data.layouts.record import Record, sub_folders
 
 EXPECTED = "CATEGORY/train/good/*.png, CATEGORY/test/DEFECT/*.png and CATEGORY/ground_truth/DEFECT/*_mask.png"
+
+_VALIDATION = ("validation", "val")
 
 
 def is_category(folder: Path) -> bool:
@@ -32,14 +34,8 @@ def read(root: Path, category: str | None = None) -> Iterator[Record]:
     """Yield the images of all categories below `root`, or of the one that is named."""
     folders = [root / category] if category else sub_folders(root)
     for folder in filter(is_category, folders):
-        yield from _read_split(folder, "train")
-        yield from _read_split(folder, "test")
-
-
-def _read_split(category: Path, split: Literal["train", "test"]) -> Iterator[Record]:
-    for folder in sub_folders(category / split):
-        kind = folder.name
-        masks = {} if kind == "good" else masks_by_stem(category / "ground_truth" / kind)
-        for path in list_images(folder):
-            label: Literal["good", "defect"] = "good" if kind == "good" else "defect"
-            yield Record(path, category.name, split, label, kind, masks.get(path.stem))
+        masks = folder / "ground_truth"
+        yield from read_kinds(folder / "train", folder.name, "train", masks)
+        for name in _VALIDATION:
+            yield from read_good(folder / name / "good", folder.name, "held_out")
+        yield from read_kinds(folder / "test", folder.name, "test", masks)
