@@ -5,7 +5,20 @@ accumulators (`ImageMetrics`, `PixelMetrics`) take one image at a time. None mea
 """
 
 from harmoniad.metrics.curves import auroc, average_precision, f1_max
+from harmoniad.metrics.intervals import auroc_interval, recall_interval
 from harmoniad.metrics.pro import aupro
 from harmoniad.metrics.streaming import ImageMetrics, PixelMetrics
+from harmoniad.metrics.verdicts import Rates, rates_at
 
-__all__ = ["ImageMetrics", "PixelMetrics", "aupro", "auroc", "average_precision", "f1_max"]
+__all__ = [
+    "ImageMetrics",
+    "PixelMetrics",
+    "Rates",
+    "aupro",
+    "auroc",
+    "auroc_interval",
+    "average_precision",
+    "f1_max",
+    "rates_at",
+    "recall_interval",
+]
