@@ -105,6 +105,11 @@ class CategoryMetrics:
             categories[name] = {metric: found[metric] for metric in METRIC_NAMES}
         return {"mean": _mean(categories), "categories": categories}
 
+    def pro_curves(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """The PRO curve of each category for which it is defined, see `PixelMetrics.pro_curve`."""
+        curves = {name: self._pixels[name].pro_curve() for name in sorted(self._pixels)}
+        return {name: curve for name, curve in curves.items() if curve is not None}
+
 
 def shrunk_size(height: int, width: int, max_side: int) -> tuple[int, int]:
     """The size whose longest side is at most `max_side`, in the same proportions."""

@@ -1,11 +1,12 @@
 """Metrics that are fed image by image: they hold a summary of the scores, never the maps."""
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from harmoniad.errors import HarmoniadError
 from harmoniad.metrics.checks import check_other, finite_scores, mask_and_map, yes_or_no
 from harmoniad.metrics.curves import (
+    Floats,
     accumulate,
     auroc,
     average_precision,
@@ -70,14 +71,7 @@ class PixelMetrics:
 
     def compute(self) -> dict[str, float | None]:
         """Return pixel_auroc, pixel_ap, pixel_f1max, pixel_f1max_threshold and aupro; None where not defined."""
-        parts = [self._defective.points(), self._normal.points(), self._overlap.points()]
-        scores = np.concatenate([scores for scores, _ in parts])
-        masses = np.zeros((len(parts), scores.size))
-        start = 0
-        for row, (_, mass) in zip(masses, parts, strict=True):
-            row[start : start + mass.size] = mass
-            start += mass.size
-        thresholds, (true_positives, false_positives, overlap) = accumulate(scores, masses)
+        thresholds, true_positives, false_positives, overlap = self._accumulated()
         f1, threshold = best_f1(thresholds, true_positives, false_positives) or (None, None)
         return {
             "pixel_auroc": roc_area(true_positives, false_positives),
@@ -86,6 +80,30 @@ class PixelMetrics:
             "pixel_f1max_threshold": threshold,
             "aupro": overlap_area(overlap, false_positives, self.fpr_limit),
         }
+
+    def pro_curve(self, points: int = 200) -> tuple[Floats, Floats] | None:
+        """The curve whose area is AUPRO, at so many false positive rates from 0 to `fpr_limit`, denser near 0.
+
+        Returns:
+            False positive rates and mean overlaps, (points,) each, or None where AUPRO is not defined.
+        """
+        _, _, false_positives, overlap = self._accumulated()
+        if overlap_area(overlap, false_positives, self.fpr_limit) is None:
+            return None
+        rates = self.fpr_limit * np.linspace(0, 1, points) ** 2
+        return rates, np.interp(rates, false_positives / false_positives[-1], overlap / overlap[-1])
+
+    def _accumulated(self) -> tuple[NDArray[np.floating], Floats, Floats, Floats]:
+        """Falling thresholds, and the mass of defective pixels, normal pixels and overlap at or above each."""
+        parts = [self._defective.points(), self._normal.points(), self._overlap.points()]
+        scores = np.concatenate([scores for scores, _ in parts])
+        masses = np.zeros((len(parts), scores.size))
+        start = 0
+        for row, (_, mass) in zip(masses, parts, strict=True):
+            row[start : start + mass.size] = mass
+            start += mass.size
+        thresholds, (true_positives, false_positives, overlap) = accumulate(scores, masses)
+        return thresholds, true_positives, false_positives, overlap
 
 
 class ImageMetrics:
