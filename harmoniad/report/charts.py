@@ -104,9 +104,9 @@ def score_chart(distribution: Distribution) -> "Markup":
 
 def _name_the_sides(axis: "Axes", threshold: float) -> None:
     """Say above the chart what happens to parts on either side of the threshold."""
-    place = axis.get_xaxis_transform()
-    for side, word in (("right", "passed  "), ("left", "  flagged")):
-        axis.text(threshold, 1.02, word, transform=place, ha=side, va="bottom", color=SOFT, fontsize=9)
+    for side, offset, word in (("right", -6, "passed"), ("left", 6, "flagged")):
+        place = {"xycoords": axis.get_xaxis_transform(), "textcoords": "offset points", "xytext": (offset, 0)}
+        axis.annotate(word, (threshold, 1.02), ha=side, va="bottom", color=SOFT, fontsize=9, **place)
 
 
 def _percent(value: float, _position: int) -> str:

@@ -54,7 +54,7 @@ def _missed(kinds: Sequence[tuple[str, str, Rate]], areas: Sequence[tuple[str, R
     name, rate = min(areas, key=lambda area: area[1].share, default=("", None))
     if rate and rate.count < rate.total and len(areas) > 1:
         missed = f"{rate.total - rate.count} of {rate.total} missed"
-        found.append(("Size of defect that is missed most", f"{name} of the image: {missed}."))
+        found.append(("Size of defect that is missed most", f"Marked area {name} of the image: {missed}."))
     return found
 
 
@@ -67,7 +67,9 @@ def _alarms(categories: Sequence[Mapping[str, Any]], tolerated: float) -> list[t
     ]
     if not many:
         return []
-    return [("More false alarms than tolerated", f"{'; '.join(many)}. Good parts of today may differ from those learned.")]
+    return [
+        ("More false alarms than tolerated", f"{'; '.join(many)}. Good parts of today may differ from those learned.")
+    ]
 
 
 def _little_data(categories: Sequence[Mapping[str, Any]], few_held_out: int) -> list[tuple[str, str]]:
@@ -75,8 +77,8 @@ def _little_data(categories: Sequence[Mapping[str, Any]], few_held_out: int) -> 
     rough = [one_line(row["name"]) for row in categories if row["held_out"] < few_held_out]
     if rough:
         sentence = (
-            f"{_listed(rough, len(categories))}: the threshold rests on fewer than {few_held_out} good images that were "
-            "held out for it, so it is an estimate. More good training images make it firm."
+            f"{_listed(rough, len(categories))}: the threshold rests on fewer than {few_held_out} good images held out "
+            "for it, so it is an estimate. More good training images make it firm."
         )
         found.append(("Thresholds from few images", sentence))
     few = [

@@ -22,7 +22,7 @@ GROUPS = (MISSED, FALSE_ALARM, NEAREST)
 """What is shown first: parts that the model got wrong, then those on which it was right by the smallest margin."""
 
 PANELS = 3  # of an image: itself, its anomaly map, the marked defect
-MAX_PIXELS = 60_000_000  # of all pictures of a page; about 7 MB as WebP, which a browser opens in well under 2 s
+MAX_PIXELS = 40_000_000  # of all pictures of a page; about 5 MB as WebP, which a browser opens in well under 2 s
 
 
 @dataclass(frozen=True)
@@ -72,9 +72,7 @@ def worst_first(scores: "pd.DataFrame", normal_level: float, limit: int) -> list
     return [position for position in chain.from_iterable(groups) if position in kept]
 
 
-def group_images(
-    scores: "pd.DataFrame", normal_level: float, panels: Mapping[int, Sequence[Panel]]
-) -> list[Group]:
+def group_images(scores: "pd.DataFrame", normal_level: float, panels: Mapping[int, Sequence[Panel]]) -> list[Group]:
     """Put the images that have pictures into their groups, in the order of `worst_first`.
 
     Args:

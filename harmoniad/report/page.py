@@ -90,7 +90,7 @@ def _environment() -> "jinja2.Environment":
         keep_trailing_newline=True,
     )
     script = (TEMPLATES / "script.js").read_text(encoding="utf-8")
-    environment.filters.update(figure=figure, line=one_line, number="{:.4g}".format, against=against_tolerated)
+    environment.filters.update(figure=figure, line=one_line, number=_four_digits, against=against_tolerated)
     environment.globals.update(
         style=_trusted("style.css"),
         script=_trusted("script.js"),
@@ -118,6 +118,10 @@ def colour_scale() -> str:
         f"rgb({red} {green} {blue} / {opacity:.2f}) {100 * place / last:.0f}%"
         for place, (red, green, blue), opacity in STOPS
     )
+
+
+def _four_digits(value: float) -> str:
+    return f"{value:#.4g}".rstrip(".")
 
 
 def _category(

@@ -46,7 +46,7 @@ class Rate:
 
     @property
     def percent(self) -> str:
-        """The share, and between which shares, in per cent: "5.2 % (2–9)"."""
+        """The share, and between which shares, in per cent: "5 % (2–9)"."""
         return f"{_short(self.share)} % ({_short(self.low)}–{_short(self.high)})"
 
 
@@ -91,7 +91,9 @@ def _of_defects(rows: "pd.DataFrame") -> Rate:
 def area_name(number: int) -> str:
     """A class of defect area in words."""
     low, high = [f"{100 * share:g}" for share in (*AREAS, 1)][number : number + 2]
-    return f"{low} to {high} %" if number else f"below {high} %"
+    if number == 0:
+        return f"below {high} %"
+    return f"{low} to {high} %" if number < len(AREAS) - 1 else f"{low} % and more"
 
 
 def _flagged(rows: "pd.DataFrame", label: str) -> Rate | None:
@@ -105,6 +107,6 @@ def _flagged(rows: "pd.DataFrame", label: str) -> Rate | None:
 
 
 def _short(share: float) -> str:
-    """Per cent with one decimal below 10 and none above, except 0 and 100 themselves."""
+    """Whole per cent; with a decimal where it would else read as 0 or 100 without being it."""
     value = 100 * share
-    return f"{value:.0f}" if value >= 9.95 or value == 0 else f"{value:.1f}"
+    return f"{value:.1f}" if round(value) in (0, 100) and value not in (0, 100) else f"{value:.0f}"
