@@ -5,7 +5,7 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ DASHES = ("solid", "dashed", "dashdot", "dotted", "solid", "dashed")
 OTHERS = "#b8bec6"
 GOOD, DEFECT, INK, SOFT = COLOURS[0], COLOURS[1], "#1f2933", "#5b6672"
 
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "harmoniad",
     "font.size": 10,
@@ -105,11 +105,13 @@ def score_chart(distribution: Distribution) -> "Markup":
 def _name_the_sides(axis: "Axes", threshold: float) -> None:
     """Say above the chart what happens to parts on either side of the threshold."""
     for side, offset, word in (("right", -6, "passed"), ("left", 6, "flagged")):
-        place = {"xycoords": axis.get_xaxis_transform(), "textcoords": "offset points", "xytext": (offset, 0)}
-        axis.annotate(word, (threshold, 1.02), ha=side, va="bottom", color=SOFT, fontsize=9, **place)
+        place: dict[str, Any] = {"xycoords": axis.get_xaxis_transform(), "xytext": (offset, 0)}
+        axis.annotate(
+            word, (threshold, 1.02), ha=side, va="bottom", color=SOFT, fontsize=9, textcoords="offset points", **place
+        )
 
 
-def _percent(value: float, _position: int) -> str:
+def _percent(value: float, _position: float) -> str:
     return f"{100 * value:.0f} %"
 
 

@@ -84,7 +84,9 @@ def group_images(scores: "pd.DataFrame", normal_level: float, panels: Mapping[in
     groups = []
     for name in GROUPS:
         rows = table[table["group"] == name].to_dict("records")
-        shown = [{**row, "panels": panels[row["position"]]} for row in rows if row["position"] in panels]
+        shown: list[dict[Any, Any]] = [
+            {**row, "panels": panels[row["position"]]} for row in rows if row["position"] in panels
+        ]
         if shown:
             groups.append(Group(name, shown, len(rows)))
     return groups
@@ -120,7 +122,7 @@ def _placed(scores: "pd.DataFrame", normal_level: float) -> "pd.DataFrame":
     table = table[table["split"] == "test"]
     wrong = table["outcome"].isin([MISSED, FALSE_ALARM])
     places = [
-        float(Scale(normal_level, threshold).positions(np.float32(score)))
+        Scale(normal_level, threshold).positions(np.array(score, np.float32)).item()
         for score, threshold in zip(table["score"], table["threshold"], strict=True)
     ]
     table = table.assign(place=places, group=table["outcome"].where(wrong, NEAREST))

@@ -107,6 +107,8 @@ def _flagged(rows: "pd.DataFrame", label: str) -> Rate | None:
 
 
 def _short(share: float) -> str:
-    """Whole per cent; with a decimal where it would else read as 0 or 100 without being it."""
+    """Whole per cent; below 1 and above 99 with as many decimals as it takes to be told from 0 and 100."""
     value = 100 * share
-    return f"{value:.1f}" if round(value) in (0, 100) and value not in (0, 100) else f"{value:.0f}"
+    if 1 <= value <= 99:
+        return f"{value:.0f}"
+    return f"{value:.1g}" if value < 1 else f"{100 - float(f'{100 - value:.1g}'):g}"

@@ -313,3 +313,24 @@ def test_the_import_is_light():
         "import sys, harmoniad.metrics; print([m for m in ('scipy', 'torch', 'sklearn', 'pandas') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_the_pro_curve_has_the_area_of_aupro() -> None:
+    generator = np.random.default_rng(3)
+    metrics = PixelMetrics()
+    for _ in range(4):
+        mask = np.zeros((40, 40), bool)
+        mask[5:12, 5:15] = mask[25:28, 30:33] = True
+        metrics.update(mask, generator.normal(size=mask.shape) + 1.5 * mask)
+    curve = metrics.pro_curve(points=2000)
+    assert curve is not None
+    rates, overlaps = curve
+    assert (rates[0], rates[-1]) == (0, pytest.approx(0.3))
+    assert (np.diff(overlaps) >= 0).all()
+    assert np.trapezoid(overlaps, rates) / 0.3 == pytest.approx(metrics.compute()["aupro"], abs=1e-3)
+
+
+def test_without_a_defect_there_is_no_pro_curve() -> None:
+    metrics = PixelMetrics()
+    metrics.update(np.zeros((4, 4), bool), np.ones((4, 4)))
+    assert metrics.pro_curve() is None
