@@ -53,7 +53,7 @@ def run(params: Params) -> str:
     cache, _ = ensure_features(image_paths(rows), model.encoder, params.encode, params.device, views)
 
     threshold, held_out_scores = threshold_of(held_out, model, cache, params)
-    metrics, test_scores = _measure(test, model, cache, threshold.image_score, params)
+    metrics, test_scores = _measure(test, model, cache, threshold, params)
     scores = _score_table(rows, held_out_scores + test_scores, threshold)
     scores["heatmap"] = _draw_heatmaps(scores, rows, model, cache, threshold, params)
     metrics |= _provenance(params, model, manifest)
@@ -90,11 +90,11 @@ def threshold_of(
 
 
 def _measure(
-    test: "pd.DataFrame", model: TrainedModel, cache: FeatureCache, image_score: ImageScore, params: Params
+    test: "pd.DataFrame", model: TrainedModel, cache: FeatureCache, threshold: Threshold, params: Params
 ) -> tuple[dict[str, Any], list[float]]:
-    metrics = CategoryMetrics(params.evaluate.max_side)
+    metrics = CategoryMetrics(params.evaluate.max_side, threshold)
     records, scores = test.to_dict("records"), []
-    for scored in score_images(test, model, cache, image_score, "evaluate"):
+    for scored in score_images(test, model, cache, threshold.image_score, "evaluate"):
         metrics.update(records[scored.position], scored.score, scored.pixel_map)  # type: ignore[arg-type]
         scores.append(scored.score)
     return metrics.compute(), scores
