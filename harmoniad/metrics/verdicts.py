@@ -8,6 +8,9 @@ from numpy.typing import ArrayLike, NDArray
 from harmoniad.errors import HarmoniadError
 from harmoniad.metrics.checks import finite_scores, labels_and_scores
 
+AREAS = {"tiny": 0.001, "small": 0.01, "large": float("inf")}
+"""Upper bounds of a defect's area as a share of its image."""
+
 
 @dataclass(frozen=True)
 class Rates:
@@ -41,6 +44,32 @@ def rates_at(labels: ArrayLike, scores: ArrayLike, threshold: ArrayLike) -> Rate
     if recall is None or false_positive_rate is None:
         return Rates(recall, false_positive_rate, None)
     return Rates(recall, false_positive_rate, (recall + 1 - false_positive_rate) / 2)
+
+
+def recall_by_area(shares: ArrayLike, scores: ArrayLike, threshold: ArrayLike) -> dict[str, tuple[int, int]]:
+    """How many defect images of each size are flagged, at `score > threshold`.
+
+    Args:
+        shares: (n,), the area of each image's defects as a share of the image, above 0.
+        scores: (n,), raw anomaly scores of the same images.
+        threshold: one for all images, or (n,).
+
+    Returns:
+        For each name in `AREAS`: how many are flagged, and how many there are.
+
+    Raises:
+        HarmoniadError: the shapes differ, or a value is NaN, infinite or no area.
+    """
+    areas = finite_scores(shares, "the areas").ravel()
+    if np.any(areas <= 0):
+        raise HarmoniadError("the areas must be above 0: only images with a marked defect have a size")
+    _, called = called_defective(np.ones(areas.shape, bool), np.ravel(scores), threshold)
+    found, lower = {}, 0.0
+    for name, upper in AREAS.items():
+        within = (areas >= lower) & (areas < upper)
+        found[name] = (int(np.count_nonzero(called & within)), int(np.count_nonzero(within)))
+        lower = upper
+    return found
 
 
 def called_defective(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harmoniad.files import write_bytes
-from harmoniad.metrics import auroc_interval
 from harmoniad.report.charts import DEFECT, GOOD, curve_chart, score_chart, styles
 from harmoniad.report.findings import against_tolerated, findings
 from harmoniad.report.gallery import Panel, group_images
@@ -22,6 +21,16 @@ from harmoniad.report.text import one_line
 if TYPE_CHECKING:
     import jinja2
     import pandas as pd
+
+MORE_METRICS = {
+    "aupro_05": "AUPRO to 5 %",
+    "aupimo": "AUPIMO",
+    "spro": "sPRO",
+    "spro_logical": "sPRO logical",
+    "spro_structural": "sPRO structural",
+    "balanced_accuracy": "balanced accuracy",
+}
+"""What else `results/evaluate/metrics.json` may hold and a reader may compare."""
 
 TEMPLATES = Path(__file__).with_name("templates")
 
@@ -55,7 +64,7 @@ def write_report(
     kinds, areas = by_kind(test), by_area(test)
     page = template("report.html").render(
         metrics=metrics,
-        metric_names=METRICS,
+        metric_names=METRICS | {key: name for key, name in MORE_METRICS.items() if key in metrics["mean"]},
         tolerated=threshold["false_positive_rate"],
         # Fewer held-out images cannot show the tolerated rate, so the threshold is an estimate from few.
         few_held_out=few_held_out(threshold),
@@ -134,7 +143,6 @@ def _category(
         "held_out": threshold["held_out_images"].get(name, 0),
         "recall": recall(rows),
         "false_alarms": false_alarms(rows),
-        "auroc_interval": auroc_interval(rows["label"] == "defect", rows["score"]),
         "figures": metrics["categories"][name],
     }
 

@@ -53,7 +53,7 @@ def run(params: Params) -> str:
     cache, _ = ensure_features(image_paths(rows), model.encoder, params.encode, params.device, views)
 
     threshold, held_out_scores = threshold_of(held_out, model, cache, params)
-    measured, test_scores = _measure(test, model, cache, threshold.image_score, params)
+    measured, test_scores = _measure(test, model, cache, threshold, params)
     scores = _score_table(rows, held_out_scores + test_scores, threshold)
     scores["heatmap"], panels = _draw_pictures(scores, rows, model, cache, threshold, params)
     metrics = measured.compute() | _provenance(params, model, manifest)
@@ -91,11 +91,11 @@ def threshold_of(
 
 
 def _measure(
-    test: "pd.DataFrame", model: TrainedModel, cache: FeatureCache, image_score: ImageScore, params: Params
+    test: "pd.DataFrame", model: TrainedModel, cache: FeatureCache, threshold: Threshold, params: Params
 ) -> tuple[CategoryMetrics, list[float]]:
-    metrics = CategoryMetrics(params.evaluate.max_side)
+    metrics = CategoryMetrics(params.evaluate.max_side, threshold)
     records, scores = test.to_dict("records"), []
-    for scored in score_images(test, model, cache, image_score, "evaluate"):
+    for scored in score_images(test, model, cache, threshold.image_score, "evaluate"):
         metrics.update(records[scored.position], scored.score, scored.pixel_map)  # type: ignore[arg-type]
         scores.append(scored.score)
     return metrics, scores
@@ -106,7 +106,7 @@ def _score_table(rows: "pd.DataFrame", scores: Sequence[float], threshold: Thres
     table["score"] = scores
     table["threshold"] = [threshold.of(category) for category in table["category"]]
     table["is_anomalous"] = table["score"] > table["threshold"]
-    table["defect_share"] = rows["mask_area"] / (rows["mask_width"] * rows["mask_height"]).clip(lower=1)
+    table["defect_share"] = rows["mask_area"] / (rows["width"] * rows["height"])
     return table
 
 

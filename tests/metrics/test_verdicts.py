@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
 from harmoniad.errors import HarmoniadError
-from harmoniad.metrics import Rates, rates_at
+from harmoniad.metrics import Rates, rates_at, recall_by_area
 
 
 def test_by_hand():
@@ -46,3 +46,11 @@ def test_none_without_defective_or_without_normal_items():
 def test_bad_input_is_named(scores, threshold, message):
     with pytest.raises(HarmoniadError, match=message):
         rates_at([0, 1], scores, threshold)
+
+
+def test_recall_by_area_by_hand():
+    shares = [0.0005, 0.001, 0.009, 0.01, 0.8]
+    assert recall_by_area(shares, [2.0, 2.0, 1.0, 2.0, 0.5], 1.0) == {"tiny": (1, 1), "small": (1, 2), "large": (1, 2)}
+    assert recall_by_area([], [], 1.0) == {"tiny": (0, 0), "small": (0, 0), "large": (0, 0)}
+    with pytest.raises(HarmoniadError, match="the areas must be above 0"):
+        recall_by_area([0.0], [1.0], 0.5)

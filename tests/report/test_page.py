@@ -104,7 +104,7 @@ def test_the_verdict_by_hand(html: str) -> None:
 def test_the_tables_by_hand(html: str) -> None:
     text = Reader(html).text
     # found with its range, flagged with its range, image AUROC with its range, AUPRO, threshold, held-out images
-    row = r"60 % \(20–100\) 3 of 5 50 % \(0–100\) 1 of 2 0\.912 \(\d\.\d{3}–1\.000\) – 0\.5000 "
+    row = r"60 % \(20–100\) 3 of 5 50 % \(0–100\) 1 of 2 0\.912 \(0\.850–0\.990\) – 0\.5000 "
     assert re.search(rf"bottle {row}19\*", text)
     assert re.search(rf"{re.escape(EVIL)} {row}20 ", text)
     assert re.search(r"hole bottle 33 % \(0–100\) 1 of 3", text)
@@ -193,3 +193,12 @@ def test_an_installed_package_has_all_templates() -> None:
     patterns = settings["tool"]["setuptools"]["package-data"]["harmoniad"]
     packed = {path for pattern in patterns for path in package.glob(pattern)}
     assert {path.name for path in TEMPLATES.iterdir()} == {path.name for path in packed if TEMPLATES in path.parents}
+
+
+def test_more_metrics_have_columns_and_an_explanation(make_evaluation, tmp_path) -> None:
+    metrics, *rest = make_evaluation()
+    figures = metrics["mean"] | {"spro": 0.75, "aupimo": None, "recall_low": 0.1}
+    text = Reader(report(tmp_path, metrics | {"mean": figures, "categories": {"bottle": figures}}, *rest)).text
+    assert "AUPRO AUPIMO sPRO bottle 0.912 0.912 0.912 0.912 0.912 0.912 – – 0.750 mean" in text
+    assert "sPRO As AUPRO to 5 %, but" in text
+    assert "Balanced accuracy" not in text
