@@ -126,6 +126,7 @@ def test_filters_and_enlarging(browser: Browser, page: Path) -> None:
     assert browser.evaluate("document.querySelector('dialog').open")
     assert browser.evaluate("document.querySelectorAll('dialog img').length") == 3
     first = browser.evaluate("document.querySelector('dialog p').textContent")
+    assert "hole score 0.1000, threshold 0.5000 data/Müll & <b>/test/hole/" in first
     browser.evaluate("document.querySelector('dialog [data-step=\"1\"]').click()")
     assert browser.evaluate("document.querySelector('dialog p').textContent") != first
 
@@ -152,8 +153,8 @@ def test_500_images_open_within_2_seconds(browser: Browser, make_evaluation, tmp
     evaluation = make_evaluation(tuple("abcde"), 15, 163)
     assert len(evaluation[-1]) == 525
     write_report(tmp_path / "index.html", *evaluation)
-    seconds = []
-    for _ in range(3):  # the fastest of three, as the machine may be busy
+    seconds: list[float] = []
+    while min(seconds, default=9) >= 2 and len(seconds) < 5:  # the machine may be busy
         browser.open(tmp_path / "index.html")
         seconds.append(browser.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd") / 1000)
-    assert min(seconds) < 2
+    assert min(seconds) < 2, seconds

@@ -31,7 +31,7 @@
     current = shot;
     dialog.querySelector(".panels").replaceChildren(
       ...[...shot.querySelectorAll(".panels > div:not(.none)")].map((panel) => panel.cloneNode(true)));
-    dialog.querySelector("p").textContent = shot.querySelector("figcaption").textContent.replace(/\s+/g, " ").trim();
+    dialog.querySelector("p").textContent = shot.querySelector("figcaption").innerText.replace(/\s+/g, " ").trim();
     if (!dialog.open) dialog.showModal();
   }
   function step(by) {
