@@ -10,7 +10,7 @@ from flows.stages import Limits, reproduce
 from harmoniad.files import read_json
 
 METRICS = Path("results/evaluate/metrics.json")
-REPORT = Path("results/evaluate/report.html")
+REPORT = Path("results/report/index.html")
 
 
 @flow

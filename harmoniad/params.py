@@ -290,6 +290,8 @@ class Evaluate(Section):
     """Pixel metrics are computed at the image's own size, shrunk to this longest side."""
     heatmaps: Annotated[int, Field(ge=0)] = 8
     """Heat maps written for each category."""
+    report_images: Annotated[int, Field(ge=0, le=2000)] = 500
+    """Images in the report's gallery at most, the worst of all categories."""
 
     @model_validator(mode="after")
     def _kernel_is_odd(self) -> "Evaluate":

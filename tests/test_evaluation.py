@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from harmoniad.evaluation import METRIC_NAMES, CategoryMetrics, shrink_mask, shrunk_size
+from harmoniad.scoring import ImageScore, Threshold
 
 
 def row(category: str, label: str, mask: Path | str = "", area: int = 0) -> dict[str, object]:
@@ -13,6 +14,7 @@ def row(category: str, label: str, mask: Path | str = "", area: int = 0) -> dict
         "path": f"{category}-{label}.png",
         "category": category,
         "label": label,
+        "defect": label,
         "mask": str(mask),
         "mask_area": area,
         "height": 8,
@@ -40,8 +42,13 @@ def test_a_perfect_map_has_perfect_figures(mask: Path) -> None:
     metrics.update(row("a", "defect", mask, 16), 1.0, hot_corner())
     metrics.update(row("a", "good"), 0.0, torch.zeros(8, 8))
     found = metrics.compute()
-    assert found["categories"]["a"] == dict.fromkeys(METRIC_NAMES, pytest.approx(1.0))
-    assert found["mean"] == found["categories"]["a"]
+    figures = found["categories"]["a"]
+    assert {name: figures[name] for name in METRIC_NAMES} == dict.fromkeys(METRIC_NAMES, pytest.approx(1.0))
+    assert figures["aupro_05"] == pytest.approx(1.0)
+    assert figures["aupimo"] is None  # 64 pixels cannot show a rate of 1e-5
+    assert (figures["image_auroc_low"], figures["image_auroc_high"]) == (pytest.approx(0.025), 1.0)
+    assert list(figures)[:7] == list(METRIC_NAMES)
+    assert found["mean"] == {name: value for name, value in figures.items() if not name.endswith(("_low", "_high"))}
 
 
 def test_without_a_mask_an_image_counts_for_image_metrics_only(mask: Path) -> None:
@@ -59,8 +66,39 @@ def test_what_cannot_be_computed_is_none_and_stays_out_of_the_mean(mask: Path) -
     metrics.update(row("a", "good"), 0.0, torch.zeros(8, 8))
     metrics.update(row("only good", "good"), 0.0, torch.zeros(8, 8))
     found = metrics.compute()
-    assert found["categories"]["only good"] == dict.fromkeys(METRIC_NAMES)
+    assert set(found["categories"]["only good"].values()) == {None}
     assert found["mean"]["image_auroc"] == 1.0
+
+
+def test_at_the_threshold_of_the_line(mask: Path) -> None:
+    threshold = Threshold(0.01, 9.0, {"a": 0.5}, {"a": 3}, 0.0, ImageScore(0.01, 1, 1.0))
+    metrics = CategoryMetrics(1024, threshold)
+    for score in (1.0, 0.7, 0.2, 0.3):
+        metrics.update(row("a", "defect", mask, 16), score, hot_corner())
+    metrics.update(row("a", "defect"), 1.0, hot_corner())  # its area is not known
+    for score in (0.1, 0.6):
+        metrics.update(row("a", "good"), score, torch.zeros(8, 8))
+    figures = metrics.compute()["categories"]["a"]
+    assert figures["recall"] == pytest.approx(3 / 5)
+    assert figures["recall_low"] < 3 / 5 < figures["recall_high"]
+    assert figures["false_positive_rate"] == 0.5
+    assert figures["balanced_accuracy"] == pytest.approx(0.55)
+    assert (figures["recall_tiny"], figures["recall_small"], figures["recall_large"]) == (None, None, 0.5)
+
+
+def test_spro_where_regions_are_given(mask: Path) -> None:
+    metrics = CategoryMetrics(max_side=4)  # half the size: a region of 16 pixels becomes 4, saturated at 2
+    corner = hot_corner().numpy() > 0
+    found = hot_corner()
+    found[:, 2:] = 0
+    metrics.update(row("a", "logical_anomalies", mask, 16) | {"label": "defect"}, 1.0, found, [(corner, 8)])
+    metrics.update(row("a", "good"), 0.0, torch.zeros(8, 8), [])
+    metrics.update(row("b", "defect", mask, 16), 1.0, found)
+    metrics.update(row("b", "good"), 0.0, torch.zeros(8, 8))
+    categories = metrics.compute()["categories"]
+    assert categories["a"]["spro"] == categories["a"]["spro_logical"] == pytest.approx(1.0)
+    assert categories["a"]["aupro"] < 1
+    assert "spro" not in categories["b"]
 
 
 def test_a_small_defect_survives_shrinking() -> None:

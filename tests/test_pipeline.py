@@ -63,7 +63,7 @@ def test_everything_is_there_after_one_command(project: Path, command: Command) 
     assert found["encoder"] == "timm:tf_efficientnet_lite0"
     assert (found["detector"], found["resolution"], found["seed"]) == ("harmoniad", 64, 0)
     assert (project / "results/validate/data_docs/index.html").is_file()
-    assert (project / "results/evaluate/report.html").is_file()
+    assert (project / "results/report/index.html").is_file()
     assert len(list((project / "results/evaluate/heatmaps").rglob("*.png"))) == 5
     assert [line.split()[:3] for line in versions(project, command)] == [["1", "challenger,", "champion"]] or [
         line.split()[:3] for line in versions(project, command)

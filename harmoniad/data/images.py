@@ -95,15 +95,6 @@ def rgb_array(image: Image.Image, path: Path) -> "NDArray[np.uint8]":
         raise ImageError(path, f"its colours cannot be converted to RGB (mode {image.mode})") from error
 
 
-def load_mask(path: Path) -> "NDArray[np.bool_]":
-    """Decode a mask as (H, W) bool: every pixel that is not black is a defect.
-
-    Raises:
-        ImageError: See `open_image`.
-    """
-    return mask_values(path) != 0
-
-
 def mask_values(path: Path) -> "NDArray[np.generic]":
     """Decode a mask as (H, W) grey values as they are stored; of a colour image, the largest channel counts.
 

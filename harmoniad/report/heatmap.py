@@ -18,7 +18,7 @@ LABEL_HEIGHT = 26
 GAP = 8
 NARROWEST, NARROWEST_COLUMN = 560, 120  # so that caption and labels fit narrow panels
 KEY_WIDTH, WIDTH_FOR_KEY = 96, 360
-ANOMALY_MAP = "anomaly map"
+IMAGE, ANOMALY_MAP, MARKED_DEFECT = "image", "anomaly map", "marked defect"
 
 # Position on the scale (0 is the normal level, 1 the threshold), colour and opacity. Below the threshold a faint blue
 # that no one takes for an alarm; at the threshold it jumps to yellow.
@@ -110,12 +110,39 @@ def draw(
     Raises:
         ValueError: The anomaly map holds NaN.
     """
-    size = _panel_size(image)
+    size = _panel_size(image, LONGEST_SIDE)
+    return _framed(_panels(image, _resized(anomaly_map, size), mask, size, scale), caption)
+
+
+def small_panels(
+    image: Picture, anomaly_map: NDArray[np.float32], mask: NDArray[np.bool_] | None, *, scale: Scale, longest_side: int
+) -> list[tuple[str, Picture]]:
+    """The pictures of `draw` one by one and small, each with its name; arguments and errors as there.
+
+    Where the map shrinks, its highest pixel counts and not the mean: what lies above the threshold stays visible,
+    however small it is in a large image.
+
+    Args:
+        longest_side: Of a picture, in pixels; strips get twice as much.
+    """
+    width, height = size = _panel_size(image, longest_side)
+    shrunk = _shrunk(anomaly_map, height, width, np.maximum)
+    panels = _panels(image, _resized(shrunk, size), mask, size, scale)
+    return [(name, _as_picture(panel)) for name, panel in panels]
+
+
+def _panels(
+    image: Picture,
+    anomaly_map: NDArray[np.float32],
+    mask: NDArray[np.bool_] | None,
+    size: tuple[int, int],
+    scale: Scale,
+) -> list[tuple[str, NDArray[np.float32]]]:
     photo = _resized(image, size)
-    panels = [("image", photo), (ANOMALY_MAP, _with_heat(photo, _resized(anomaly_map, size), scale))]
+    panels = [(IMAGE, photo), (ANOMALY_MAP, _with_heat(photo, anomaly_map, scale))]
     if mask is not None and mask.any():
-        panels.append(("marked defect", _with_outline(photo, mask)))
-    return _framed(panels, caption)
+        panels.append((MARKED_DEFECT, _with_outline(photo, mask)))
+    return panels
 
 
 def save(path: Path, picture: Picture) -> None:
@@ -128,11 +155,11 @@ def save(path: Path, picture: Picture) -> None:
         Image.fromarray(picture).save(temporary, format="PNG", compress_level=1)
 
 
-def _panel_size(image: Picture) -> tuple[int, int]:
+def _panel_size(image: Picture, longest_side: int) -> tuple[int, int]:
     """Width and height at which an image is shown, by its own proportions."""
     height, width = image.shape[:2]
     longest, shortest = max(height, width), min(height, width)
-    factor = LONGEST_SIDE * (2 if longest > 2 * shortest else 1) / longest
+    factor = longest_side * (2 if longest > 2 * shortest else 1) / longest
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
@@ -169,14 +196,26 @@ def _colours() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 def _with_outline(photo: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Outline the marked defect just outside its edge, bright with a dark halo so that it shows on any part."""
     height, width = photo.shape[:2]
-    marked = mask  # stretched, or shrunk so that even a defect of one pixel in a large image stays
-    for axis, length in enumerate((height, width)):
-        starts = np.arange(length) * mask.shape[axis] // length
-        marked = np.logical_or.reduceat(marked, starts, axis=axis)
+    marked = _shrunk(mask, height, width, np.logical_or)  # so even a defect of one pixel in a large image stays
+    for axis, length in enumerate((height, width)):  # stretched, where the image is shown larger than it is
+        marked = marked.take(np.arange(length) * marked.shape[axis] // length, axis=axis)
     outlined = photo.copy()
     outlined[_grown(marked, 3) & ~marked] = _HALO
     outlined[_grown(marked, 2) & ~marked] = _OUTLINE
     return outlined
+
+
+def _shrunk(array: NDArray, height: int, width: int, joined: np.ufunc) -> NDArray:
+    """Reduce (H, W) to at most (height, width): what falls together is joined by a maximum or an "or"."""
+    for axis, length in enumerate((height, width)):
+        if array.shape[axis] > length:
+            starts = np.arange(length) * array.shape[axis] // length
+            array = joined.reduceat(array, starts, axis=axis)
+    return array
+
+
+def _as_picture(panel: NDArray[np.float32]) -> Picture:
+    return np.rint(panel).astype(np.uint8)
 
 
 def _grown(region: NDArray[np.bool_], pixels: int) -> NDArray[np.bool_]:
@@ -204,7 +243,7 @@ def _framed(panels: list[tuple[str, NDArray[np.float32]]], caption: Caption) -> 
         pen.text((left, top + LABEL_HEIGHT / 2), label, _GREY, _font(15), anchor="lm")
         if label == ANOMALY_MAP and column >= WIDTH_FOR_KEY:
             _draw_key(canvas, left + column - GAP, top)
-        canvas.paste(Image.fromarray(np.rint(panel).astype(np.uint8)), (left, top + LABEL_HEIGHT))
+        canvas.paste(Image.fromarray(_as_picture(panel)), (left, top + LABEL_HEIGHT))
     _write_caption(pen, canvas.size, caption)
     return np.asarray(canvas)
 

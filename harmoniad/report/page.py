@@ -1,36 +1,38 @@
 """The evaluation as one HTML file that needs nothing but itself, for a plant network without internet."""
 
 import base64
-import io
+import hashlib
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import zip_longest
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harmoniad.errors import HarmoniadError
 from harmoniad.files import write_bytes
-from harmoniad.report.heatmap import CAPTION_HEIGHT, STOPS
-from harmoniad.report.plots import Distribution, distributions
-from harmoniad.report.samples import FALSE_ALARM, MISSED, OUTCOMES, outcomes
+from harmoniad.report.charts import DEFECT, GOOD, curve_chart, score_chart, styles
+from harmoniad.report.findings import against_tolerated, findings
+from harmoniad.report.gallery import Panel, group_images
+from harmoniad.report.heatmap import STOPS
+from harmoniad.report.plots import distributions, precision_recall_curves, roc_curves
+from harmoniad.report.rates import by_area, by_kind, false_alarms, recall
 from harmoniad.report.tables import METRICS, figure
 from harmoniad.report.text import one_line
 
 if TYPE_CHECKING:
+    import jinja2
     import pandas as pd
 
-SHRINK = 0.8  # the same for all, so that all keep the same scale
-MAX_PICTURES = 7_000_000  # bytes of pictures in the page; the rest stays in the folder of heat maps
+MORE_METRICS = {
+    "aupro_05": "AUPRO to 5 %",
+    "aupimo": "AUPIMO",
+    "spro": "sPRO",
+    "spro_logical": "sPRO logical",
+    "spro_structural": "sPRO structural",
+    "balanced_accuracy": "balanced accuracy",
+}
+"""What else `results/evaluate/metrics.json` may hold and a reader may compare."""
 
-
-@dataclass(frozen=True)
-class Picture:
-    """A heat map as it stands in the page: JPEG in base64 and its size in pixels."""
-
-    data: str
-    width: int
-    height: int
+TEMPLATES = Path(__file__).with_name("templates")
 
 
 def write_report(
@@ -38,159 +40,88 @@ def write_report(
     metrics: Mapping[str, Any],
     threshold: Mapping[str, Any],
     scores: "pd.DataFrame",
-    project: Path = Path(),
+    pro: "pd.DataFrame",
+    panels: Mapping[int, Sequence[Panel]],
 ) -> None:
     """Write the report.
 
+    All verdicts in it are read from the raw scores and the stored thresholds.
+
     Args:
-        path: Usually `results/evaluate/report.html`.
+        path: Usually `results/report/index.html`.
         metrics: The content of `results/evaluate/metrics.json`.
         threshold: The content of `results/evaluate/threshold.json`.
-        scores: With the columns of `results/evaluate/scores.csv`; the heat maps that it names are shown.
-        project: The folder to which the paths in `scores` are relative.
+        scores: With the columns of `results/evaluate/scores.csv`.
+        pro: With the columns of `results/evaluate/plots/pro.csv`.
+        panels: The pictures of the gallery, by the position of their image among `scores`.
 
     Raises:
-        HarmoniadError: A heat map is missing or cannot be read, or the disk is full.
+        HarmoniadError: The disk is full.
     """
+    test = scores[scores["split"] == "test"]
+    categories = [_category(str(name), rows, metrics, threshold) for name, rows in test.groupby("category", sort=True)]
+    total = {"recall": recall(test), "false_alarms": false_alarms(test), "images": len(test)}
+    kinds, areas = by_kind(test), by_area(test)
+    page = template("report.html").render(
+        metrics=metrics,
+        metric_names=METRICS | {key: name for key, name in MORE_METRICS.items() if key in metrics["mean"]},
+        tolerated=threshold["false_positive_rate"],
+        # Fewer held-out images cannot show the tolerated rate, so the threshold is an estimate from few.
+        few_held_out=few_held_out(threshold),
+        total=total,
+        categories=categories,
+        kinds=kinds,
+        areas=areas,
+        findings=findings(categories, kinds, areas, threshold["false_positive_rate"], few_held_out(threshold)),
+        curves=_curves(test, metrics, categories, pro),
+        scores=[(chart.category, score_chart(chart)) for chart in distributions(scores)],
+        colours={"good": GOOD, "defect": DEFECT},
+        groups=group_images(scores, threshold["normal_level"], panels),
+    )
+    write_bytes(path, page.encode())
+
+
+def few_held_out(threshold: Mapping[str, Any]) -> int:
+    """From how many held-out images on a category's threshold is more than an estimate."""
+    return math.ceil(1 / threshold["false_positive_rate"])
+
+
+@lru_cache(maxsize=1)
+def _environment() -> "jinja2.Environment":
     import jinja2
 
-    test = scores[scores["split"] == "test"]
-    test = test.assign(outcome=outcomes(test))
-    gallery = _gallery(test, project)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters.update(figure=figure, percent=_percent, line=one_line)
-    page = environment.get_template("page.html").render(
-        metrics=metrics,
-        metric_names=METRICS,
-        tolerated=threshold["false_positive_rate"],
-        total=_counts(test),
-        verdicts=_verdicts(test, threshold),
-        kinds=_kinds(test),
-        # With fewer held-out images not one of them may lie above the threshold, so it is their highest score.
-        few_held_out=math.ceil(1 / threshold["false_positive_rate"]),
-        charts=[_chart(distribution) for distribution in distributions(scores)],
-        gallery=gallery,
-        key=_key(),
+    script = (TEMPLATES / "script.js").read_text(encoding="utf-8")
+    environment.filters.update(figure=figure, line=one_line, number=_four_digits, against=against_tolerated)
+    environment.globals.update(
+        style=_trusted("style.css"),
+        script=_trusted("script.js"),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        colour_scale=colour_scale(),
     )
-    write_bytes(path, page.encode())
+    return environment
 
 
-def _counts(rows: "pd.DataFrame") -> dict[str, int]:
-    """How many images came to each outcome, by one word each."""
-    counts = rows["outcome"].value_counts()
-    missed, alarms, found, passed = (int(counts.get(name, 0)) for name in OUTCOMES)
-    return {
-        "defects": found + missed,
-        "found": found,
-        "missed": missed,
-        "good": passed + alarms,
-        "passed": passed,
-        "alarms": alarms,
-    }
+def template(name: str) -> "jinja2.Template":
+    """A template of the package; all that is put into it is escaped."""
+    return _environment().get_template(name)
 
 
-def _verdicts(test: "pd.DataFrame", threshold: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What the stored threshold does to each category."""
-    return [
-        {
-            "category": category,
-            "threshold": float(rows["threshold"].iloc[0]),
-            "held_out": threshold["held_out_images"].get(category),
-            **_counts(rows),
-        }
-        for category, rows in test.groupby("category", sort=True)
-    ]
+def _trusted(name: str) -> Any:
+    from markupsafe import Markup
+
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
-def _kinds(test: "pd.DataFrame") -> list[dict[str, Any]]:
-    """How many defects of each kind are found, the kind that is found least first."""
-    defects = test[test["label"] == "defect"]
-    kinds = [
-        {"category": category, "defect": defect, **_counts(rows)}
-        for (category, defect), rows in defects.groupby(["category", "defect"], sort=True)
-    ]
-    return sorted(kinds, key=lambda kind: kind["found"] / kind["defects"])
-
-
-def _chart(distribution: Distribution) -> dict[str, Any]:
-    """A distribution as bars in a box of 300 by 120: good images above the line at 60, defects below it."""
-    edges, threshold = distribution.edges, distribution.threshold
-    to_x = 300 / (edges[-1] - edges[0])
-    to_y = 52 / max(distribution.good.max(), distribution.defect.max(), 1e-12)
-    shares = zip(edges, distribution.good * to_y, distribution.defect * to_y, strict=False)
-    return {
-        "category": distribution.category,
-        "threshold": threshold,
-        "threshold_x": (threshold - edges[0]) * to_x,
-        "lowest": edges[0],
-        "highest": edges[-1],
-        "width": (edges[1] - edges[0]) * to_x,
-        "bars": [((edge - edges[0]) * to_x, good, defect) for edge, good, defect in shares if good or defect],
-    }
-
-
-def _gallery(test: "pd.DataFrame", project: Path) -> list[dict[str, Any]]:
-    """The heat maps of each category, the most instructive outcome first, as many as the page can bear."""
-    rows = test[test["heatmap"].fillna("") != ""]
-    rows = rows.assign(
-        rank=rows["outcome"].map(OUTCOMES.index),
-        wrong=rows["outcome"].isin([MISSED, FALSE_ALARM]),
-        # Of missed and found defects the weakest first, of good parts the strongest first.
-        order=rows["score"].where(rows["label"] == "defect", -rows["score"]),
-    ).sort_values(["category", "rank", "order", "path"])
-    # Taken in turn, so that every category shows its best before any shows the rest.
-    rows = rows.assign(turn=rows.groupby("category").cumcount()).sort_values(["turn", "category"], kind="stable")
-    pictures = _as_many_as_fit([project / name for name in rows["heatmap"]])
-    groups: dict[str, dict[str, Any]] = {
-        category: {"category": category, "shown": [], "left_out": 0} for category in sorted(set(rows["category"]))
-    }
-    for row, picture in zip_longest(rows.to_dict("records"), pictures):
-        group = groups[row["category"]]
-        if picture is None:
-            group["left_out"] += 1
-        else:
-            group["shown"].append({**row, "picture": picture})
-    return list(groups.values())
-
-
-def _as_many_as_fit(paths: list[Path]) -> list[Picture]:
-    """The first heat maps, up to the size that the page can bear."""
-    pictures: list[Picture] = []
-    room = MAX_PICTURES
-    for path in paths:
-        picture = _jpeg(path)
-        room -= len(picture.data)
-        if room < 0:
-            break
-        pictures.append(picture)
-    return pictures
-
-
-def _jpeg(path: Path) -> Picture:
-    """A heat map without its caption, which the page says in words, as JPEG in base64."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as file:
-            picture = file.convert("RGB")
-    except (OSError, ValueError) as error:
-        raise HarmoniadError(f"{path}: this heat map is missing or broken. Run `dvc repro -f evaluate`.") from error
-    picture = picture.crop((0, 0, picture.width, max(1, picture.height - CAPTION_HEIGHT)))
-    picture = picture.resize((round(picture.width * SHRINK), round(picture.height * SHRINK)), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="JPEG", quality=80, optimize=True)
-    return Picture(base64.b64encode(buffer.getvalue()).decode(), picture.width, picture.height)
-
-
-def _key() -> str:
-    """The colour scale as stops of a CSS gradient."""
+def colour_scale() -> str:
+    """The colour scale of the heat maps as stops of a CSS gradient."""
     last = STOPS[-1][0]
     return ", ".join(
         f"rgb({red} {green} {blue} / {opacity:.2f}) {100 * place / last:.0f}%"
@@ -198,5 +129,59 @@ def _key() -> str:
     )
 
 
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f} %" if whole else "–"
+def _four_digits(value: float) -> str:
+    return f"{value:#.4g}".rstrip(".")
+
+
+def _category(
+    name: str, rows: "pd.DataFrame", metrics: Mapping[str, Any], threshold: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A row of the table: what was counted, and how sure it is."""
+    return {
+        "name": name,
+        "threshold": float(rows["threshold"].iloc[0]),
+        "held_out": threshold["held_out_images"].get(name, 0),
+        "recall": recall(rows),
+        "false_alarms": false_alarms(rows),
+        "figures": metrics["categories"][name],
+    }
+
+
+def _curves(
+    test: "pd.DataFrame", metrics: Mapping[str, Any], categories: Sequence[Mapping[str, Any]], pro: "pd.DataFrame"
+) -> dict[str, Any] | None:
+    """The three charts and the categories in them, None without a category that has good parts as well as defects."""
+    roc, precision = roc_curves(test), precision_recall_curves(test)
+    names = set(roc["category"]) | set(pro["category"])
+    if not names:
+        return None
+    figures = metrics["categories"]
+    weakest_first = sorted(names, key=lambda name: (figures[name]["image_auroc"] or 0, name))
+    drawn = styles(weakest_first)
+    working = {row["name"]: _working_point(row) for row in categories if row["recall"] and row["false_alarms"]}
+    return {
+        "styles": drawn,
+        "roc": curve_chart(
+            roc,
+            drawn,
+            ("good parts flagged", "defective parts found"),
+            points={name: (alarms, found) for name, (alarms, found, _) in working.items()},
+        ),
+        "precision": curve_chart(
+            precision,
+            drawn,
+            ("defective parts found", "of the flagged, defective"),
+            points={name: (found, right) for name, (_, found, right) in working.items() if right is not None},
+        ),
+        "pro": curve_chart(pro, drawn, ("good pixels coloured", "defect area covered"), limit=_end(pro)),
+    }
+
+
+def _end(pro: "pd.DataFrame") -> float:
+    return float(pro["false_positive_rate"].max()) if len(pro) else 1.0
+
+
+def _working_point(row: Mapping[str, Any]) -> tuple[float, float, float | None]:
+    """False alarm rate, recall and precision at the stored threshold."""
+    flagged = row["recall"].count + row["false_alarms"].count
+    return row["false_alarms"].share, row["recall"].share, row["recall"].count / flagged if flagged else None

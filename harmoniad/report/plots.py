@@ -44,13 +44,14 @@ class Distribution:
     threshold: float
 
 
-def write_plots(folder: Path, metrics: Mapping[str, Any], scores: "pd.DataFrame") -> None:
-    """Write `roc.csv`, `precision_recall.csv`, `categories.csv`, `confusion.csv` and `scores.png` into a folder.
+def write_plots(folder: Path, metrics: Mapping[str, Any], scores: "pd.DataFrame", pro: "pd.DataFrame") -> None:
+    """Write the curves and the other tables for `dvc plots`, and `scores.png`, into a folder.
 
     Args:
         folder: Usually `results/evaluate/plots`.
         metrics: The content of `results/evaluate/metrics.json`.
         scores: With the columns of `results/evaluate/scores.csv`.
+        pro: The PRO curves, see `pro_curves`.
 
     Raises:
         HarmoniadError: The disk is full.
@@ -58,8 +59,9 @@ def write_plots(folder: Path, metrics: Mapping[str, Any], scores: "pd.DataFrame"
     import pandas as pd
 
     test = scores[scores["split"] == "test"]
-    _write_table(folder / "roc.csv", _curves(test, roc_curve, ("false_positive_rate", "true_positive_rate")))
-    _write_table(folder / "precision_recall.csv", _curves(test, precision_recall_curve, ("recall", "precision")))
+    _write_table(folder / "roc.csv", roc_curves(test))
+    _write_table(folder / "precision_recall.csv", precision_recall_curves(test))
+    _write_table(folder / "pro.csv", pro)
     figures = pd.DataFrame.from_dict(dict(metrics["categories"]), orient="index", columns=list(METRICS))
     _write_table(folder / "categories.csv", figures.rename_axis("category").reset_index())
     verdict = np.where(test["is_anomalous"], "flagged", "passed")
@@ -164,6 +166,27 @@ def _draw_distribution(axis: "Axes", distribution: Distribution) -> None:
     axis.set_yticks([])
     axis.tick_params(labelsize=8)
     axis.spines[["top", "left", "right"]].set_visible(False)
+
+
+def roc_curves(test: "pd.DataFrame") -> "pd.DataFrame":
+    """Points of the ROC curve of each category: `false_positive_rate`, `true_positive_rate`, `category`."""
+    return _curves(test, roc_curve, ("false_positive_rate", "true_positive_rate"))
+
+
+def precision_recall_curves(test: "pd.DataFrame") -> "pd.DataFrame":
+    """Points of the precision of each category: `recall`, `precision`, `category`."""
+    return _curves(test, precision_recall_curve, ("recall", "precision"))
+
+
+def pro_curves(curves: Mapping[str, tuple[Floats, Floats]]) -> "pd.DataFrame":
+    """The PRO curve of each category as a table: `false_positive_rate`, `mean_overlap`, `category`."""
+    import pandas as pd
+
+    parts = [
+        pd.DataFrame({"false_positive_rate": x, "mean_overlap": y, "category": name}) for name, (x, y) in curves.items()
+    ]
+    columns = ["false_positive_rate", "mean_overlap", "category"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)
 
 
 def _curves(test: "pd.DataFrame", curve: Curve, names: tuple[str, str]) -> "pd.DataFrame":

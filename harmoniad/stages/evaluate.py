@@ -9,7 +9,7 @@ import torch
 
 from harmoniad.data.images import load_rgb
 from harmoniad.data.manifest import fingerprint, fingerprint_of_test_images, read_manifest, usable
-from harmoniad.data.masks import read_mask
+from harmoniad.data.masks import read_mask, read_regions
 from harmoniad.errors import HarmoniadError
 from harmoniad.evaluation import CategoryMetrics, score_images
 from harmoniad.features.cache import FeatureCache
@@ -20,9 +20,9 @@ from harmoniad.features.views import tile_views
 from harmoniad.files import replacing, replacing_folder, write_json
 from harmoniad.models.storage import MODEL_DIR, TrainedModel, load_model
 from harmoniad.params import Params
-from harmoniad.report import heatmap
+from harmoniad.report import gallery, heatmap
 from harmoniad.report.page import write_report
-from harmoniad.report.plots import write_plots
+from harmoniad.report.plots import pro_curves, write_plots
 from harmoniad.report.samples import choose
 from harmoniad.report.tables import metrics_table
 from harmoniad.scoring import ImageScore, Threshold, calibrate, resize_map
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EVALUATE_DIR = Path("results/evaluate")
 METRICS_FILE = EVALUATE_DIR / "metrics.json"
 HEATMAPS_DIR = EVALUATE_DIR / "heatmaps"
-REPORT_FILE = EVALUATE_DIR / "report.html"
+REPORT_FILE = Path("results/report/index.html")
 
 
 def run(params: Params) -> str:
@@ -54,15 +54,16 @@ def run(params: Params) -> str:
     cache, _ = ensure_features(image_paths(rows), model.encoder, params.encode, params.device, views)
 
     threshold, held_out_scores = threshold_of(held_out, model, cache, params)
-    metrics, test_scores = _measure(test, model, cache, threshold.image_score, params)
+    measured, test_scores = _measure(test, model, cache, threshold, params)
     scores = _score_table(rows, held_out_scores + test_scores, threshold)
-    scores["heatmap"] = _draw_heatmaps(scores, rows, model, cache, threshold, params)
-    metrics |= _provenance(params, model, manifest)
+    scores["heatmap"], panels = _draw_pictures(scores, rows, model, cache, threshold, params)
+    metrics = measured.compute() | _provenance(params, model, manifest)
     with replacing(EVALUATE_DIR / "scores.csv") as temporary:
         scores.to_csv(temporary, index=False, lineterminator="\n")
     write_json(EVALUATE_DIR / "threshold.json", threshold.to_dict())
-    write_plots(EVALUATE_DIR / "plots", metrics, scores)
-    write_report(REPORT_FILE, metrics, threshold.to_dict(), scores)
+    pro = pro_curves(measured.pro_curves())
+    write_plots(EVALUATE_DIR / "plots", metrics, scores, pro)
+    write_report(REPORT_FILE, metrics, threshold.to_dict(), scores, pro, panels)
     write_json(METRICS_FILE, metrics)
     return f"{metrics_table(metrics)}\n\nheat maps: {HEATMAPS_DIR.as_posix()}, report: {REPORT_FILE.as_posix()}"
 
@@ -91,14 +92,17 @@ def threshold_of(
 
 
 def _measure(
-    test: "pd.DataFrame", model: TrainedModel, cache: FeatureCache, image_score: ImageScore, params: Params
-) -> tuple[dict[str, Any], list[float]]:
-    metrics = CategoryMetrics(params.evaluate.max_side)
+    test: "pd.DataFrame", model: TrainedModel, cache: FeatureCache, threshold: Threshold, params: Params
+) -> tuple[CategoryMetrics, list[float]]:
+    metrics = CategoryMetrics(params.evaluate.max_side, threshold)
     records, scores = test.to_dict("records"), []
-    for scored in score_images(test, model, cache, image_score, "evaluate"):
-        metrics.update(records[scored.position], scored.score, scored.pixel_map)  # type: ignore[arg-type]
+    saturated = set(test.loc[test["saturation"] != "", "category"])
+    for scored in score_images(test, model, cache, threshold.image_score, "evaluate"):
+        row = records[scored.position]
+        regions = read_regions(row) if row["category"] in saturated else None
+        metrics.update(row, scored.score, scored.pixel_map, regions)  # type: ignore[arg-type]
         scores.append(scored.score)
-    return metrics.compute(), scores
+    return metrics, scores
 
 
 def _score_table(rows: "pd.DataFrame", scores: Sequence[float], threshold: Threshold) -> "pd.DataFrame":
@@ -106,38 +110,53 @@ def _score_table(rows: "pd.DataFrame", scores: Sequence[float], threshold: Thres
     table["score"] = scores
     table["threshold"] = [threshold.of(category) for category in table["category"]]
     table["is_anomalous"] = table["score"] > table["threshold"]
+    table["defect_share"] = rows["mask_area"] / (rows["width"] * rows["height"])
     return table
 
 
-def _draw_heatmaps(
+def _draw_pictures(
     scores: "pd.DataFrame",
     rows: "pd.DataFrame",
     model: TrainedModel,
     cache: FeatureCache,
     threshold: Threshold,
     params: Params,
-) -> list[str]:
-    """Draw the most instructive images and give the path of the picture, or nothing, for each row of `scores`."""
-    chosen = choose(scores, params.evaluate.heatmaps)
-    paths = [""] * len(scores)
+) -> tuple[list[str], dict[int, list[gallery.Panel]]]:
+    """Draw the most instructive images as heat maps and the worst for the report.
+
+    Returns:
+        The path of its heat map, or nothing, for each row of `scores`; and the panels of the rows in the gallery.
+    """
+    drawn = set(choose(scores, params.evaluate.heatmaps))
+    shown = set(gallery.worst_first(scores, threshold.normal_level, params.evaluate.report_images))
+    longest_side = gallery.longest_side(len(shown))
+    positions = sorted(drawn | shown)
+    paths, panels = [""] * len(scores), {}
     with replacing_folder(HEATMAPS_DIR) as folder:
-        for scored in score_images(rows.iloc[chosen], model, cache, threshold.image_score, "heat maps"):
-            position = chosen[scored.position]
+        for scored in score_images(rows.iloc[positions], model, cache, threshold.image_score, "pictures"):
+            position = positions[scored.position]
             row, verdict = rows.iloc[position], scores.iloc[position]
-            picture = heatmap.draw(
-                load_rgb(Path(row["path"])),
-                resize_map(scored.pixel_map, int(row["height"]), int(row["width"])),
-                read_mask(row.to_dict()) if row["mask_area"] > 0 else None,
-                scale=heatmap.Scale(threshold.normal_level, verdict["threshold"]),
-                caption=heatmap.Caption(
-                    row["category"], row["defect"], verdict["score"], verdict["threshold"], verdict["is_anomalous"]
-                ),
-            )
-            # Two data sets may hold the same category and file name, hence the start of the hash.
-            name = Path(row["category"], f"{row['defect']}-{Path(row['path']).stem}-{row['sha256'][:6]}.png")
-            heatmap.save(folder / name, picture)
-            paths[position] = (HEATMAPS_DIR / name).as_posix()
-    return paths
+            image = load_rgb(Path(row["path"]))
+            mask = read_mask(row.to_dict()) if row["mask_area"] > 0 else None
+            scale = heatmap.Scale(threshold.normal_level, verdict["threshold"])
+            if position in shown:
+                small = scored.pixel_map.cpu().numpy()
+                panels[position] = gallery.panels_of(image, small, mask, scale=scale, longest_side=longest_side)
+            if position in drawn:
+                picture = heatmap.draw(
+                    image,
+                    resize_map(scored.pixel_map, int(row["height"]), int(row["width"])),
+                    mask,
+                    scale=scale,
+                    caption=heatmap.Caption(
+                        row["category"], row["defect"], verdict["score"], verdict["threshold"], verdict["is_anomalous"]
+                    ),
+                )
+                # Two data sets may hold the same category and file name, hence the start of the hash.
+                name = Path(row["category"], f"{row['defect']}-{Path(row['path']).stem}-{row['sha256'][:6]}.png")
+                heatmap.save(folder / name, picture)
+                paths[position] = (HEATMAPS_DIR / name).as_posix()
+    return paths, panels
 
 
 def _provenance(params: Params, model: TrainedModel, manifest: "pd.DataFrame") -> dict[str, Any]:

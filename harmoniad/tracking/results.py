@@ -16,6 +16,7 @@ from harmoniad.params import PARAMS_FILE
 
 TRAIN_DIR = Path("results/train/model")
 EVALUATE_DIR = Path("results/evaluate")
+REPORT_FILE = Path("results/report/index.html")
 DVC_LOCK = Path("dvc.lock")
 
 METRICS_FILE = EVALUATE_DIR / "metrics.json"
@@ -73,7 +74,7 @@ def model_folder() -> Iterator[Path]:
 
 def files_to_log(heatmap_samples: int) -> list[Path]:
     """The files that go with the run: parameters, lock file, figures, plots, report and some heat maps."""
-    files = [PARAMS_FILE, DVC_LOCK, METRICS_FILE, THRESHOLD_FILE, SCORES_FILE, EVALUATE_DIR / "report.html"]
+    files = [PARAMS_FILE, DVC_LOCK, METRICS_FILE, THRESHOLD_FILE, SCORES_FILE, REPORT_FILE]
     plots = sorted((EVALUATE_DIR / "plots").rglob("*"))
     heatmaps = choose_heatmaps(SCORES_FILE, heatmap_samples)
     return [path for path in (*files, *plots, *heatmaps) if path.is_file()]

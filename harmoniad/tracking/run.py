@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harmoniad.params import Params
 from harmoniad.tracking import provenance
-from harmoniad.tracking.results import DVC_LOCK, EVALUATE_DIR, Results, files_to_log
+from harmoniad.tracking.results import DVC_LOCK, EVALUATE_DIR, REPORT_FILE, Results, files_to_log
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -155,7 +155,9 @@ def _metrics(values: dict[str, float | None], prefix: str = "") -> list["Metric"
 
 
 def _artifact_folder(path: Path) -> str | None:
-    """Where a file goes among the run's artifacts: as it lies in the evaluation's folder."""
+    """Where a file goes among the run's artifacts: as it lies in the evaluation's folder; the report has its own."""
+    if path == REPORT_FILE:
+        return path.parent.name
     if EVALUATE_DIR not in path.parents or path.parent == EVALUATE_DIR:
         return None
     return path.parent.relative_to(EVALUATE_DIR).as_posix()

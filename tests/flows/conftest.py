@@ -50,7 +50,8 @@ if name == "validate":
     Path("results/validate/data_docs").mkdir(exist_ok=True)
     Path("results/validate/data_docs/index.html").write_text("docs")
 if name == "evaluate":
-    Path("results/evaluate/report.html").write_text("report")
+    Path("results/report").mkdir(exist_ok=True)
+    Path("results/report/index.html").write_text("report")
 
 trouble = {kind: Path(f"{name}.{kind}") for kind in ("error", "crash", "slow")}
 if trouble["error"].exists():

@@ -107,5 +107,5 @@ def test_the_deployment_is_scheduled_and_runs_on_a_worker(toy: Any, server: str,
         }
     ]
     assert "with%20space%20%C3%BC/results/validate/data_docs/index.html" in artifact("data-docs")
-    assert "with%20space%20%C3%BC/results/evaluate/report.html" in artifact("evaluation-report")
+    assert "with%20space%20%C3%BC/results/report/index.html" in artifact("evaluation-report")
     assert "mlflow ui" in artifact("mlflow")

@@ -39,6 +39,27 @@ def slow_aupro(masks, maps, limit=0.3):
         fpr = sum(value >= threshold for value in normal) / len(normal)
         overlaps = [sum(value >= threshold for value in region) / len(region) for region in regions]
         curve.append((fpr, sum(overlaps) / len(overlaps)))
+    return area_below(curve, limit)
+
+
+def slow_official_aupro(masks, maps, limit):
+    """As the published code of MVTec does it, threshold by threshold."""
+    normal = sorted(value for mask, scores in zip(masks, maps, strict=True) for value in scores[~mask])
+    regions = [
+        [scores[pixel] for pixel in region]
+        for mask, scores in zip(masks, maps, strict=True)
+        for region in flood_regions(mask)
+    ]
+    if not normal or not regions:
+        return None
+    curve = [(1.0, 1.0)]
+    for position in np.linspace(0, len(normal) - 1, num=100, dtype=int):
+        covered = [sum(value > normal[position] for value in region) / len(region) for region in regions]
+        curve.append((1 - (position + 1) / len(normal), sum(covered) / len(covered)))
+    return area_below(curve[::-1], limit)
+
+
+def area_below(curve, limit):
     area = 0.0
     for (x0, y0), (x1, y1) in itertools.pairwise(curve):
         if x1 <= limit:
@@ -63,6 +84,30 @@ def small_maps(draw):
 def test_equals_the_definition(case, limit):
     masks, maps = case
     assert aupro(masks, maps, limit) == pytest.approx(slow_aupro(masks, maps, limit), abs=1e-12)
+
+
+@settings(deadline=None, max_examples=50)
+@given(small_maps(), st.sampled_from([0.05, 0.3, 1.0]))
+def test_the_official_variant_equals_the_published_code(case, limit):
+    masks, maps = case
+    got = aupro(masks, maps, limit, variant="mvtec")
+    assert got == pytest.approx(slow_official_aupro(masks, maps, limit), abs=1e-9)
+
+
+@pytest.mark.parametrize(("limit", "apart"), [(0.05, 0.02), (0.3, 0.005)])
+def test_the_official_variant_is_near_the_exact_one_but_not_the_same(limit, apart):
+    rng = np.random.default_rng(1)
+    masks = rng.random((6, 64, 64)) < 0.02
+    maps = rng.normal(2.0 * masks, 1.0).astype(np.float32)
+    exact, official = aupro(masks, maps, limit), aupro(masks, maps, limit, variant="mvtec")
+    assert official == pytest.approx(slow_official_aupro(masks, maps, limit), abs=1e-9)
+    assert official == pytest.approx(exact, abs=apart)
+    assert official != pytest.approx(exact, abs=1e-5)
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(HarmoniadError, match='variant must be "exact" or "mvtec", not \'fast\''):
+        aupro([np.eye(3, dtype=bool)], [np.eye(3)], variant="fast")
 
 
 @settings(deadline=None)

@@ -8,10 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harmoniad.errors import HarmoniadError
-from harmoniad.metrics import ImageMetrics, PixelMetrics, aupro, auroc, average_precision, f1_max, summary
+from harmoniad.metrics import (
+    ImageMetrics,
+    PixelMetrics,
+    aupimo,
+    aupro,
+    auroc,
+    auroc_interval,
+    average_precision,
+    f1_max,
+    rates_at,
+    recall_by_area,
+    recall_interval,
+    summary,
+)
 
 SIDE = 256
-PIXEL_METRICS = ["pixel_auroc", "pixel_ap", "pixel_f1max", "aupro"]
+PIXEL_METRICS = ["pixel_auroc", "pixel_ap", "pixel_f1max", "aupro", "aupro_05", "aupimo"]
 
 
 def sigmoid(logits):
@@ -59,6 +72,8 @@ def exact(masks, maps):
         "pixel_f1max": best and best[0],
         "pixel_f1max_threshold": best and best[1],
         "aupro": aupro(masks, maps),
+        "aupro_05": aupro(masks, maps, 0.05),
+        "aupimo": aupimo(masks, maps),
     }
 
 
@@ -87,7 +102,7 @@ def test_many_pixels_are_within_a_ten_thousandth_of_exact(name):
 
 def test_millions_of_pixels_are_within_a_ten_thousandth_of_exact():
     masks, maps = draw("log-normal", 9, side=512)
-    assert np.count_nonzero(~np.array(masks)) > summary.PENDING, "the scores must really be summed up"
+    assert np.count_nonzero(~np.array(masks)) > summary.EXACT, "the scores must really be summed up"
     got, expected = feed(masks, maps).compute(), exact(masks, maps)
     for metric in PIXEL_METRICS:
         assert got[metric] == pytest.approx(expected[metric], abs=1e-4), metric
@@ -149,7 +164,7 @@ def fed(pairs):
     return feed([mask for mask, _ in pairs], [anomaly_map for _, anomaly_map in pairs])
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(images(), images(), images())
 def test_merging_is_associative_and_equals_one_pass(first, second, third):
     whole = fed(first + second + third).compute()
@@ -165,7 +180,7 @@ def test_merging_is_associative_and_equals_one_pass(first, second, third):
     assert middle.compute() == pytest.approx(fed(second + third).compute(), abs=1e-12), "the other must stay as it is"
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.randoms(use_true_random=False), images())
 def test_the_order_of_updates_does_not_matter(random, pairs):
     shuffled = list(pairs)
@@ -186,14 +201,14 @@ def test_compute_does_not_disturb():
 def test_memory_is_constant(monkeypatch):
     monkeypatch.setattr(summary, "PENDING", 2**14)
     monkeypatch.setattr(summary, "POINTS", 2**11)
-    # A buffer of normal scores, two of defect scores, one of them with weights, three lists of points, and one map.
-    bound = (4 + 4 + 12) * summary.PENDING + 3 * 12 * 2 * summary.POINTS + 12 * 64**2
+    # Three buffers of scores, two small ones with weights, five lists of points, and one map in each.
+    bound = (3 * 4 + 2 * 12 / 4) * summary.PENDING + 5 * 12 * 2 * summary.POINTS + 5 * 12 * 64**2
     masks, maps = draw("log-normal", 10, side=64)
     metrics = PixelMetrics()
     for index in range(1500):
         metrics.update(masks[index % 10], maps[index % 10] * np.float32(1 + index / 7))  # new scores each time
         assert metrics.nbytes < bound
-    assert 1500 * maps[0].nbytes > 40 * bound
+    assert 1500 * maps[0].nbytes > 30 * bound
 
 
 def test_memory_is_bounded_where_all_is_defect():
@@ -229,6 +244,17 @@ def test_the_limit_is_used():
     assert metrics.compute()["aupro"] == pytest.approx(aupro(masks, maps, 0.05), abs=1e-12)
 
 
+@pytest.mark.usefixtures("coarse")
+def test_the_official_variant_is_read_from_the_same_curve():
+    masks, maps = draw("log-normal", 10)
+    metrics = PixelMetrics(variant="mvtec")
+    for mask, anomaly_map in zip(masks, maps, strict=True):
+        metrics.update(mask, anomaly_map)
+    got = metrics.compute()
+    assert got["aupro"] == pytest.approx(aupro(masks, maps, variant="mvtec"), abs=1e-4)
+    assert got["aupro_05"] == pytest.approx(aupro(masks, maps, 0.05, variant="mvtec"), abs=1e-4)
+
+
 @pytest.mark.parametrize("mask", [None, np.zeros((3, 3), bool)])
 def test_none_without_defects(mask):
     metrics = PixelMetrics()
@@ -262,6 +288,8 @@ def test_merging_refuses_what_makes_no_sense():
     metrics = PixelMetrics()
     with pytest.raises(HarmoniadError, match=r"fpr_limit 0\.3 and 0\.05"):
         metrics.merge(PixelMetrics(fpr_limit=0.05))
+    with pytest.raises(HarmoniadError, match='variant "exact" and "mvtec"'):
+        metrics.merge(PixelMetrics(variant="mvtec"))
     with pytest.raises(HarmoniadError, match="with themselves"):
         metrics.merge(metrics)
     images = ImageMetrics()
@@ -275,17 +303,39 @@ def test_image_metrics_equal_the_functions():
     rng = np.random.default_rng(3)
     labels = rng.random(50) < 0.4
     scores = rng.normal(labels, 1.0)
-    first, second = ImageMetrics(), ImageMetrics()
-    for index, (label, score) in enumerate(zip(labels, scores, strict=True)):
-        (first if index < 20 else second).update(label, score)
+    shares = labels * rng.choice([0.0005, 0.005, 0.05], 50)
+    first, second = ImageMetrics(threshold=0.5), ImageMetrics(threshold=0.5)
+    for index, (label, score, share) in enumerate(zip(labels, scores, shares, strict=True)):
+        (first if index % 2 else second).update(label, score, share=share)
     first.merge(second)
     f1, threshold = f1_max(labels, scores)
+    order = np.argsort(scores)
+    low, high = auroc_interval(labels[order], scores[order])
+    recall_low, recall_high = recall_interval(labels, scores, 0.5)
+    rates = rates_at(labels, scores, 0.5)
+    sizes = recall_by_area(shares[labels], scores[labels], 0.5)
     assert first.compute() == {
         "image_auroc": auroc(labels, scores),
+        "image_auroc_low": low,
+        "image_auroc_high": high,
         "image_ap": average_precision(labels, scores),
         "image_f1max": f1,
         "image_f1max_threshold": threshold,
+        "recall": rates.recall,
+        "recall_low": recall_low,
+        "recall_high": recall_high,
+        "false_positive_rate": rates.false_positive_rate,
+        "balanced_accuracy": rates.balanced_accuracy,
+        **{f"recall_{name}": flagged / count for name, (flagged, count) in sizes.items()},
     }
+
+
+def test_image_metrics_without_a_threshold_have_no_rates():
+    metrics = ImageMetrics()
+    metrics.update(True, 1.0)
+    assert not [name for name in metrics.compute() if name.startswith("recall")]
+    with pytest.raises(HarmoniadError, match=r"at the thresholds None and 0\.5"):
+        metrics.merge(ImageMetrics(threshold=0.5))
 
 
 def test_image_metrics_are_none_without_images_or_defects():
@@ -313,3 +363,24 @@ def test_the_import_is_light():
         "import sys, harmoniad.metrics; print([m for m in ('scipy', 'torch', 'sklearn', 'pandas') if m in sys.modules])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_the_pro_curve_has_the_area_of_aupro() -> None:
+    generator = np.random.default_rng(3)
+    metrics = PixelMetrics()
+    for _ in range(4):
+        mask = np.zeros((40, 40), bool)
+        mask[5:12, 5:15] = mask[25:28, 30:33] = True
+        metrics.update(mask, generator.normal(size=mask.shape) + 1.5 * mask)
+    curve = metrics.pro_curve(points=2000)
+    assert curve is not None
+    rates, overlaps = curve
+    assert (rates[0], rates[-1]) == (0, pytest.approx(0.3))
+    assert (np.diff(overlaps) >= 0).all()
+    assert np.trapezoid(overlaps, rates) / 0.3 == pytest.approx(metrics.compute()["aupro"], abs=1e-3)
+
+
+def test_without_a_defect_there_is_no_pro_curve() -> None:
+    metrics = PixelMetrics()
+    metrics.update(np.zeros((4, 4), bool), np.ones((4, 4)))
+    assert metrics.pro_curve() is None

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from harmoniad.report import heatmap
-from harmoniad.report.heatmap import GAP, LABEL_HEIGHT, Caption, Scale, draw, save
+from harmoniad.report.heatmap import GAP, LABEL_HEIGHT, LONGEST_SIDE, Caption, Scale, draw, save
 
 SCALE = Scale(normal_level=1.0, threshold=3.0)
 CAPTION = Caption("bottle", "scratch", 3.5, 3.0, True)
@@ -140,7 +140,7 @@ def test_images_of_any_size(height: int, width: int) -> None:
 def test_panels_keep_their_proportions_and_strips_are_drawn_larger(
     height: int, width: int, panel_size: tuple[int, int]
 ) -> None:
-    assert heatmap._panel_size(grey_image(height, width)) == panel_size
+    assert heatmap._panel_size(grey_image(height, width), LONGEST_SIDE) == panel_size
 
 
 def test_strips_lie_one_below_the_other() -> None:

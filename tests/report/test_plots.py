@@ -8,11 +8,14 @@ from harmoniad.report.plots import (
     MAX_POINTS,
     distributions,
     precision_recall_curve,
+    pro_curves,
     roc_curve,
     write_plots,
     write_score_plot,
 )
 from harmoniad.report.tables import METRICS
+
+PRO = pro_curves({"bottle": (np.array([0, 0.3]), np.array([0.25, 1]))})
 
 
 def scores_of(category: str, good: list[float], defect: list[float], threshold: float = 0.5) -> pd.DataFrame:
@@ -51,7 +54,7 @@ def test_files_by_hand(tmp_path) -> None:
     folder = tmp_path / "with space ü"
     scores = scores_of("bottle", [0.1, 0.6], [0.4, 0.9])
     held_out = scores_of("bottle", [9.0], []).assign(split="held_out")
-    write_plots(folder, metrics_of("bottle"), pd.concat([scores, held_out], ignore_index=True))
+    write_plots(folder, metrics_of("bottle"), pd.concat([scores, held_out], ignore_index=True), PRO)
     assert (folder / "roc.csv").read_text() == (
         "false_positive_rate,true_positive_rate,category\n"
         "0.000000,0.000000,bottle\n"
@@ -68,6 +71,9 @@ def test_files_by_hand(tmp_path) -> None:
         "1.000000,0.666667,bottle\n"
         "1.000000,0.500000,bottle\n"
     )
+    assert (folder / "pro.csv").read_text() == (
+        "false_positive_rate,mean_overlap,category\n0.000000,0.250000,bottle\n0.300000,1.000000,bottle\n"
+    )
     assert (folder / "confusion.csv").read_text() == (
         "actual,verdict\ngood,passed\ngood,flagged\ndefect,passed\ndefect,flagged\n"
     )
@@ -79,7 +85,7 @@ def test_files_by_hand(tmp_path) -> None:
 def test_a_curve_is_thinned_and_keeps_its_ends(tmp_path) -> None:
     rng = np.random.default_rng(0)
     scores = scores_of("bottle", rng.random(900).tolist(), (rng.random(900) + 0.2).tolist())
-    write_plots(tmp_path, metrics_of("bottle"), scores)
+    write_plots(tmp_path, metrics_of("bottle"), scores, PRO)
     for name, ends in [("roc.csv", [[0, 0], [1, 1]]), ("precision_recall.csv", [[0, 1], [1, 0.5]])]:
         curve = pd.read_csv(tmp_path / name)
         assert len(curve) == MAX_POINTS
@@ -88,18 +94,19 @@ def test_a_curve_is_thinned_and_keeps_its_ends(tmp_path) -> None:
 
 def test_a_category_without_good_or_without_defective_images_has_no_curve(tmp_path) -> None:
     scores = pd.concat([scores_of("only good", [0.1], []), scores_of("only defect", [], [0.9])])
-    write_plots(tmp_path, metrics_of("only good", "only defect"), scores)
+    write_plots(tmp_path, metrics_of("only good", "only defect"), scores, pro_curves({}))
     assert (tmp_path / "roc.csv").read_text() == "false_positive_rate,true_positive_rate,category\n"
     assert (tmp_path / "precision_recall.csv").read_text() == "recall,precision,category\n"
+    assert (tmp_path / "pro.csv").read_text() == "false_positive_rate,mean_overlap,category\n"
     assert (tmp_path / "scores.png").stat().st_size > 0
 
 
 def test_the_same_scores_give_the_same_bytes(tmp_path) -> None:
     scores = pd.concat([scores_of(name, [0.1, 0.2], [0.4, 0.9]) for name in ("b", "a", "$x^{", "轴承", "<&>")])
     for name in ("first", "second"):
-        write_plots(tmp_path / name, metrics_of("b", "a"), scores)
+        write_plots(tmp_path / name, metrics_of("b", "a"), scores, PRO)
     names = sorted(file.name for file in (tmp_path / "first").iterdir())
-    assert names == ["categories.csv", "confusion.csv", "precision_recall.csv", "roc.csv", "scores.png"]
+    assert names == ["categories.csv", "confusion.csv", "precision_recall.csv", "pro.csv", "roc.csv", "scores.png"]
     for name in names:
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
     assert b"atplotlib" not in (tmp_path / "first" / "scores.png").read_bytes()

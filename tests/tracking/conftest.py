@@ -56,7 +56,7 @@ class Project:
                 (self.root / heatmap).parent.mkdir(parents=True, exist_ok=True)
                 Image.new("RGB", (4, 4)).save(self.root / heatmap)
         write(evaluate / "scores.csv", "\n".join(rows))
-        write(evaluate / "report.html", "<p>report</p>")
+        write(self.root / "results/report/index.html", "<p>report</p>")
         write(evaluate / "plots/roc.csv", "a,b")
         return read_results()
 

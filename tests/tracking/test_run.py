@@ -90,7 +90,7 @@ def test_run_is_complete(logged: Any, project: Any) -> None:
         "metrics.json",
         "params.yaml",
         "plots/roc.csv",
-        "report.html",
+        "report/index.html",
         "scores.csv",
         "threshold.json",
     ]
