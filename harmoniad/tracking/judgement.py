@@ -86,8 +86,12 @@ def _decide(
         return recorded(version)
     if champion is None:
         return gate.decide(None, evidence.figures(card, set(card.trained_on), rate), None, params.gate, rate)
+    present = client.get_model_version(version.name, str(champion))
+    is_same = present.tags.get("model_digest") == version.tags["model_digest"]
+    if is_same and not model_files.has_files(f"models:/{version.name}/{champion}"):
+        return Decision(True, [f"the champion, version {champion}, is the same model, but its files are gone"])
     try:
-        best = card_of(client.get_model_version(version.name, str(champion)), images, params)
+        best = card_of(present, images, params)
     except UnusableModelError as error:
         return Decision(
             False,

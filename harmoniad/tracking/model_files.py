@@ -74,6 +74,13 @@ def load(version: "ModelVersion", params: Params) -> LoadedModel:
     return LoadedModel(trained, threshold)
 
 
+def has_files(model_uri: str) -> bool:
+    """Whether MLflow holds the files of a model."""
+    import mlflow
+
+    return any(file.path == "MLmodel" for file in mlflow.artifacts.list_artifacts(model_uri))
+
+
 @contextlib.contextmanager
 def files_of(version: "ModelVersion") -> Iterator[Path]:
     """Give a temporary folder with the model's files, which are those that were registered.

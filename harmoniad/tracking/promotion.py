@@ -49,7 +49,7 @@ def promote(params: Params, wanted: str) -> str:
     Raises:
         HarmoniadError: There is no such version, its files are missing or changed, or the store cannot be used.
     """
-    with _registry(params) as (client, name):
+    with registry(params) as (client, name):
         version = find(client, name, wanted)
         number = int(version.version)
         with model_files.files_of(version):
@@ -73,7 +73,7 @@ def rollback(params: Params) -> str:
         HarmoniadError: There is no champion, none before it, it was deleted or lost its files, or the store cannot be
             used.
     """
-    with _registry(params) as (client, name), claim(client, name):
+    with registry(params) as (client, name), claim(client, name):
         champion = aliases_of_model(client, name).get(CHAMPION)
         if champion is None:
             raise HarmoniadError(f"{name} has no @champion. `harmoniad promote VERSION` makes one.")
@@ -123,6 +123,22 @@ def history(client: "MlflowClient", name: str, champion: int | None) -> list[int
     if past[-1:] == [champion]:
         return past
     return past[:-1] if past[-2:-1] == [champion] else [*past, champion]
+
+
+@contextlib.contextmanager
+def registry(params: Params) -> Iterator[tuple["MlflowClient", str]]:
+    """Open the registry, alone in this project, and give the name of the model in it.
+
+    Raises:
+        HarmoniadError: Nothing is registered yet, or the store cannot be used.
+    """
+    if store.is_local() and not store.DATABASE.is_file():
+        raise HarmoniadError("no model is registered yet: run `dvc repro`.")
+    name = params.register_.model_name
+    with alone(), store.connect() as client:
+        if not client.search_registered_models(f"name = '{name}'"):
+            raise HarmoniadError("no model is registered yet: run `dvc repro`.")
+        yield client, name
 
 
 @contextlib.contextmanager
@@ -202,17 +218,6 @@ def _set_champion(client: "MlflowClient", name: str, number: int, past: list[int
     client.set_registered_model_alias(name, CHAMPION, str(number))
     if aliases_of_model(client, name).get(CHAMPION) != number:
         raise HarmoniadError(f"somebody else moved @champion of {name} in this moment. Run the same command again.")
-
-
-@contextlib.contextmanager
-def _registry(params: Params) -> Iterator[tuple["MlflowClient", str]]:
-    if store.is_local() and not store.DATABASE.is_file():
-        raise HarmoniadError("no model is registered yet: run `dvc repro`.")
-    name = params.register_.model_name
-    with alone(), store.connect() as client:
-        if not client.search_registered_models(f"name = '{name}'"):
-            raise HarmoniadError("no model is registered yet: run `dvc repro`.")
-        yield client, name
 
 
 def _now() -> str:

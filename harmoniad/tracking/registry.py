@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from harmoniad.params import Params
 from harmoniad.tracking import judgement, promotion, scorecard, store
 from harmoniad.tracking.gate import Decision
+from harmoniad.tracking.model_files import has_files
 from harmoniad.tracking.results import Results, model_folder, read_latency
 from harmoniad.tracking.run import Subject, describe, log_run, workplace
 from harmoniad.tracking.versions import CHALLENGER, aliases_of_model, aliases_of_version, all_versions
@@ -89,7 +90,7 @@ def _registered_version(client: "MlflowClient", subject: Subject) -> "ModelVersi
     for version in all_versions(client, subject.params.register_.model_name):
         same_key = version.tags.get("registration_key") == wanted["registration_key"]
         same_model = all(version.tags.get(tag) == wanted[tag] for tag in ("model_digest", "data_fingerprint"))
-        if (same_key or same_model) and _has_files(f"models:/{version.name}/{version.version}"):
+        if (same_key or same_model) and has_files(f"models:/{version.name}/{version.version}"):
             return version
     return None
 
@@ -99,15 +100,9 @@ def _finished_model(client: "MlflowClient", experiment_id: str, subject: Subject
     same = " and ".join(f"tags.{tag} = '{subject.tags[tag]}'" for tag in ("registration_key", "model_digest"))
     for run in client.search_runs([experiment_id], f"attributes.status = 'FINISHED' and {same}"):
         for model in _logged_models(client, experiment_id, run.info.run_id):
-            if _has_files(model.model_uri):
+            if has_files(model.model_uri):
                 return model
     return None
-
-
-def _has_files(model_uri: str) -> bool:
-    import mlflow
-
-    return any(file.path == "MLmodel" for file in mlflow.artifacts.list_artifacts(model_uri))
 
 
 def _create_version(client: "MlflowClient", subject: Subject, model: "LoggedModel") -> "ModelVersion":

@@ -135,7 +135,8 @@ def test_decision_goes_to_the_run_and_into_the_report(project: Any) -> None:
     with store.connect() as client:
         version = client.get_model_version("harmoniad", "2")
         run = client.get_run(version.run_id)
-        table = mlflow.load_table("gate.json", [version.run_id])
+        experiment = client.get_experiment_by_name("harmoniad").experiment_id
+        table = client.load_table(experiment, "gate.json", [version.run_id])
         page = mlflow.artifacts.load_text(f"runs:/{version.run_id}/report/index.html")
     assert run.data.tags["gate_decision"] == version.tags["gate_decision"] == "kept"
     assert run.data.tags["gate_reasons"] == version.tags["gate_reasons"]
