@@ -112,19 +112,20 @@ def _decide(
 
 def _record(client: "MlflowClient", version: "ModelVersion", decision: Decision, champion: int | None) -> None:
     """Write the decision to the version's tags, to the run as a table and into the report, before it takes effect."""
-    name, own, checks = version.name, str(version.version), [asdict(check) for check in decision.checks]
+    name, own, run_id = version.name, str(version.version), str(version.run_id)
+    checks = [asdict(check) for check in decision.checks]
     if champion is not None and champion != int(own):
         client.set_model_version_tag(name, own, "gate_champion", str(champion))
     client.set_model_version_tag(name, own, "gate_table", _as_tag(checks))
     client.set_model_version_tag(name, own, "gate_reasons", "\n".join(decision.reasons)[:MAX_VERSION_TAG])
     columns = list(Check.__dataclass_fields__)
     table = {"columns": columns, "data": [[check[column] for column in columns] for check in checks]}
-    client.log_text(version.run_id, json.dumps(table, ensure_ascii=False), TABLE)
-    client.set_tag(version.run_id, "mlflow.loggedArtifacts", json.dumps([{"path": TABLE, "type": "table"}]))
-    client.set_tag(version.run_id, "gate_decision", "promoted" if decision.promoted else "kept")
-    client.set_tag(version.run_id, "gate_reasons", "\n".join(decision.reasons)[:MAX_RUN_TAG])
+    client.log_text(run_id, json.dumps(table, ensure_ascii=False), TABLE)
+    client.set_tag(run_id, "mlflow.loggedArtifacts", json.dumps([{"path": TABLE, "type": "table"}]))
+    client.set_tag(run_id, "gate_decision", "promoted" if decision.promoted else "kept")
+    client.set_tag(run_id, "gate_reasons", "\n".join(decision.reasons)[:MAX_RUN_TAG])
     if write_report(client.get_model_version(name, own), decision):
-        client.log_artifact(version.run_id, str(REPORT_FILE), REPORT_FILE.parent.name)
+        client.log_artifact(run_id, str(REPORT_FILE), REPORT_FILE.parent.name)
 
 
 def write_report(version: "ModelVersion", decision: Decision | None = None) -> bool:

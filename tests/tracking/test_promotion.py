@@ -111,7 +111,7 @@ def test_registry_without_a_champion(project: Any) -> None:
     register(project.params, project.train())
     with store.connect() as client:
         client.delete_registered_model_alias("harmoniad", "champion")
-    with pytest.raises(HarmoniadError, match="harmoniad has no @champion. `harmoniad promote VERSION` makes one"):
+    with pytest.raises(HarmoniadError, match=r"harmoniad has no @champion\. `harmoniad promote VERSION` makes one"):
         rollback(project.params)
     assert promote(project.params, "1") == "harmoniad version 1 is @champion"
 
