@@ -25,8 +25,8 @@ def comparison_table(comparison: "Comparison", rules: Gate) -> str:
     lines.append("")
     lines.append(_interval(comparison, rules))
     counts = change_counts(comparison)
-    changed = ", ".join(f"{count} {name}" for name, count in counts.items()) or "none"
-    lines.append(f"verdicts that changed, of {comparison.test_images} test images: {changed}")
+    changed = "".join(f"; {name}: {count}" for name, count in counts.items())
+    lines.append(f"{sum(counts.values())} of {comparison.test_images} verdicts changed{changed}")
     lines += [one_line(line) for line in only_one_knows(comparison)]
     return "\n".join(lines)
 

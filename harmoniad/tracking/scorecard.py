@@ -76,7 +76,8 @@ def of_results(results: Results, images: CurrentImages) -> Scorecard:
     """
     import pandas as pd
 
-    scores = pd.read_csv(SCORES_FILE, dtype={"path": "str"}, keep_default_na=False)[["path", "score", "threshold"]]
+    table = pd.read_csv(SCORES_FILE, dtype={"path": "str"}, keep_default_na=False, float_precision="round_trip")
+    scores = table[["path", "score", "threshold"]]
     rows = _described(images).merge(scores, on="path", how="left", validate="one_to_one")
     if results.test_fingerprint != images.test_fingerprint or rows["score"].isna().any():
         raise HarmoniadError(f"{SCORES_FILE.as_posix()}: measured on other images than there are. Run `dvc repro`.")
