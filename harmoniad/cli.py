@@ -164,8 +164,8 @@ def register() -> None:
 @cli.command()
 def models() -> None:
     """List the registered versions, their aliases and their metrics."""
-    from harmoniad.tracking.registry import list_versions
     from harmoniad.tracking.store import ui_command
+    from harmoniad.tracking.versions import list_versions
 
     versions = list_versions(_params())
     if not versions:
@@ -189,6 +189,37 @@ def models() -> None:
     names = "version aliases created detector encoder image_auroc pixel_auroc aupro data decision"
     _print_table(names.split(), rows)
     click.echo(f"\nOpen MLflow: {ui_command()}")
+
+
+@cli.command()
+@click.argument("version")
+def promote(version: str) -> None:
+    """Make VERSION, a number or an alias, the champion by hand, whatever the gate said."""
+    from harmoniad.tracking.promotion import promote as run
+
+    click.echo(run(_params(), version))
+
+
+@cli.command()
+def rollback() -> None:
+    """Make the version champion again that was it before."""
+    from harmoniad.tracking.promotion import rollback as run
+
+    click.echo(run(_params()))
+
+
+@cli.command()
+@click.argument("first")
+@click.argument("second")
+@click.option("--out", type=FOLDER, help="The page; results/compare/FIRST-SECOND.html if it is not given.")
+def compare(first: str, second: str, out: Path | None) -> None:
+    """Compare two registered versions, numbers or aliases, on the current images.
+
+    Prints a table and writes a page with the images whose verdict changed, with both heat maps.
+    """
+    from harmoniad.tracking.compare import compare as run
+
+    click.echo(run(_params(), first, second, out))
 
 
 @cli.command()

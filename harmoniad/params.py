@@ -11,6 +11,7 @@ from harmoniad.errors import HarmoniadError
 PARAMS_FILE = Path("params.yaml")
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(gt=0)]
 SetName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 Severity = Literal["error", "warning", "off"]
@@ -301,15 +302,35 @@ class Evaluate(Section):
 
 
 class Register(Section):
-    """Where the run is logged and what the gate tolerates."""
+    """Where the run is logged and the model registered."""
 
     model_name: str = "harmoniad"
     experiment: str = "harmoniad"
-    mean_tolerance: Annotated[float, Field(ge=0)] = 0.002
-    """The challenger's mean image AUROC may be lower than the champion's by this much."""
-    category_tolerance: Annotated[float, Field(ge=0)] = 0.02
-    """The same for each single category."""
     heatmap_samples: Annotated[int, Field(ge=0)] = 12
+
+
+class Gate(Section):
+    """When the challenger takes the champion's place. Both are measured on the same, current images."""
+
+    confidence: Fraction = 0.95
+    """Of the interval of the difference in mean image AUROC, which must lie above 0 for the challenger to win by it."""
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = 2000
+    """Of the paired bootstrap."""
+    mean_tolerance: Share = 0.002
+    """The challenger's mean image AUROC may be lower than the champion's by this much."""
+    category_tolerance: Share = 0.02
+    """The same for each single category."""
+    category_floor: Share = 0.0
+    """No category's image AUROC may lie below this, unless the champion is as bad there; 0 sets no floor."""
+    recall_tolerance: Share = 0.03
+    """The mean recall where both models flag `evaluate.false_positive_rate` of the good test images may be lower by
+    this much."""
+    balanced_accuracy_tolerance: Share = 0.05
+    """The mean balanced accuracy, each model at its own thresholds, may be lower by this much."""
+    calibration_tolerance: Share = 0.05
+    """The share of held-out good images above the threshold may exceed `evaluate.false_positive_rate` by this much."""
+    latency_ms: Annotated[float, Field(ge=0)] = 0
+    """Milliseconds that an image may take from file to verdict, as the evaluate stage measured it; 0 sets no limit."""
 
 
 class Params(Section):
@@ -328,6 +349,7 @@ class Params(Section):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     register_: Register = Field(default_factory=Register, alias="register")
+    gate: Gate = Gate()
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:

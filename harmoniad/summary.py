@@ -6,8 +6,8 @@ from harmoniad.params import Params
 from harmoniad.report.tables import metrics_table
 from harmoniad.stages import register
 from harmoniad.stages.evaluate import HEATMAPS_DIR, METRICS_FILE, REPORT_FILE
-from harmoniad.tracking.registry import list_versions
 from harmoniad.tracking.store import ui_command
+from harmoniad.tracking.versions import list_versions
 
 
 def summarise(params: Params) -> str:

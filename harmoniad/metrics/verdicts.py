@@ -46,6 +46,31 @@ def rates_at(labels: ArrayLike, scores: ArrayLike, threshold: ArrayLike) -> Rate
     return Rates(recall, false_positive_rate, (recall + 1 - false_positive_rate) / 2)
 
 
+def recall_at_rate(labels: ArrayLike, scores: ArrayLike, false_positive_rate: float) -> float | None:
+    """Recall at the lowest threshold that flags no larger share of the normal items than `false_positive_rate`.
+
+    With the same rate for both, two models are compared however their thresholds were set.
+
+    Args:
+        labels: (n,), true where the item is defective.
+        scores: (n,), raw anomaly scores, higher is more anomalous.
+        false_positive_rate: between 0 and 1.
+
+    Returns:
+        The recall, None without a defective or without a normal item.
+
+    Raises:
+        HarmoniadError: the shapes differ, a score is NaN or infinite, or the rate is out of range.
+    """
+    if not 0 <= false_positive_rate < 1:
+        raise HarmoniadError(f"the false positive rate must be at least 0 and below 1, not {false_positive_rate}")
+    defective, values = labels_and_scores(labels, scores)
+    if defective.all() or not defective.any():
+        return None
+    threshold = np.quantile(values[~defective], 1 - false_positive_rate, method="inverted_cdf")
+    return float(np.mean(values[defective] > threshold))
+
+
 def recall_by_area(shares: ArrayLike, scores: ArrayLike, threshold: ArrayLike) -> dict[str, tuple[int, int]]:
     """How many defect images of each size are flagged, at `score > threshold`.
 

@@ -48,7 +48,7 @@ def write_report(
     All verdicts in it are read from the raw scores and the stored thresholds.
 
     Args:
-        path: Usually `results/report/index.html`.
+        path: Usually `results/evaluate/report.html`.
         metrics: The content of `results/evaluate/metrics.json`.
         threshold: The content of `results/evaluate/threshold.json`.
         scores: With the columns of `results/evaluate/scores.csv`.

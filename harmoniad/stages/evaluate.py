@@ -17,7 +17,8 @@ from harmoniad.features.dataset import image_paths, image_views
 from harmoniad.features.encode import ensure_features
 from harmoniad.features.encoders import choose_device
 from harmoniad.features.views import tile_views
-from harmoniad.files import replacing, replacing_folder, write_json
+from harmoniad.files import replacing, replacing_folder, write_bytes, write_json
+from harmoniad.latency import measure_latency
 from harmoniad.models.storage import MODEL_DIR, TrainedModel, load_model
 from harmoniad.params import Params
 from harmoniad.report import gallery, heatmap
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 EVALUATE_DIR = Path("results/evaluate")
 METRICS_FILE = EVALUATE_DIR / "metrics.json"
 HEATMAPS_DIR = EVALUATE_DIR / "heatmaps"
+LATENCY_FILE = EVALUATE_DIR / "latency.json"
+EVALUATION_REPORT = EVALUATE_DIR / "report.html"  # the stage `register` makes the report of it, with the decision
 REPORT_FILE = Path("results/report/index.html")
 
 
@@ -63,7 +66,9 @@ def run(params: Params) -> str:
     write_json(EVALUATE_DIR / "threshold.json", threshold.to_dict())
     pro = pro_curves(measured.pro_curves())
     write_plots(EVALUATE_DIR / "plots", metrics, scores, pro)
-    write_report(REPORT_FILE, metrics, threshold.to_dict(), scores, pro, panels)
+    write_report(EVALUATION_REPORT, metrics, threshold.to_dict(), scores, pro, panels)
+    write_bytes(REPORT_FILE, EVALUATION_REPORT.read_bytes())  # no old report stays beside new figures
+    write_json(LATENCY_FILE, measure_latency(test, model, threshold, params.device))
     write_json(METRICS_FILE, metrics)
     return f"{metrics_table(metrics)}\n\nheat maps: {HEATMAPS_DIR.as_posix()}, report: {REPORT_FILE.as_posix()}"
 

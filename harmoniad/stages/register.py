@@ -31,8 +31,8 @@ def _summary(params: Params, results: Results, registration: Registration) -> di
         "aliases": registration.aliases,
         "data_fingerprint": results.data_fingerprint,
         "test_fingerprint": results.test_fingerprint,
-        "decision": "promoted" if registration.promoted else "kept",
-        "reasons": registration.reasons,
+        "decision": "promoted" if registration.decision.promoted else "kept",
+        "reasons": registration.decision.reasons,
         "compared_with": registration.compared_with,
         "mean": results.metrics["mean"],
     }
@@ -48,5 +48,6 @@ def _line(name: str, registration: Registration) -> str:
         )
     if not registration.is_new:
         return f"register: {version} is this model: nothing to do"
-    verdict = "promoted to champion" if registration.promoted else "the champion stays"
-    return f"register: {version}, {verdict}: {'; '.join(registration.reasons)}"
+    decision = registration.decision
+    verdict = "promoted to champion" if decision.promoted else "the champion stays"
+    return f"register: {version}, {verdict}: {'; '.join(decision.reasons)}"

@@ -21,6 +21,8 @@ DVC_LOCK = Path("dvc.lock")
 
 METRICS_FILE = EVALUATE_DIR / "metrics.json"
 THRESHOLD_FILE = EVALUATE_DIR / "threshold.json"
+LATENCY_FILE = EVALUATE_DIR / "latency.json"
+EVALUATION_REPORT = EVALUATE_DIR / "report.html"  # without the gate's decision
 SCORES_FILE = EVALUATE_DIR / "scores.csv"
 MODEL_FILES = [TRAIN_DIR / "model.json", TRAIN_DIR / "detector.safetensors", THRESHOLD_FILE]
 
@@ -61,6 +63,11 @@ def read_results() -> Results:
     return Results(metrics, model)
 
 
+def read_latency() -> float | None:
+    """Milliseconds an image, as the evaluate stage measured it; None if it did not."""
+    return float(read_json(LATENCY_FILE)["ms_per_image"]) if LATENCY_FILE.is_file() else None
+
+
 @contextlib.contextmanager
 def model_folder() -> Iterator[Path]:
     """Give a temporary folder with the files that `Inspector.load` needs."""
@@ -73,8 +80,11 @@ def model_folder() -> Iterator[Path]:
 
 
 def files_to_log(heatmap_samples: int) -> list[Path]:
-    """The files that go with the run: parameters, lock file, figures, plots, report and some heat maps."""
-    files = [PARAMS_FILE, DVC_LOCK, METRICS_FILE, THRESHOLD_FILE, SCORES_FILE, REPORT_FILE]
+    """The files that go with the run: parameters, lock file, figures, plots and some heat maps.
+
+    The report follows when the gate has decided.
+    """
+    files = [PARAMS_FILE, DVC_LOCK, METRICS_FILE, THRESHOLD_FILE, SCORES_FILE, LATENCY_FILE]
     plots = sorted((EVALUATE_DIR / "plots").rglob("*"))
     heatmaps = choose_heatmaps(SCORES_FILE, heatmap_samples)
     return [path for path in (*files, *plots, *heatmaps) if path.is_file()]

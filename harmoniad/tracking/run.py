@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harmoniad.params import Params
 from harmoniad.tracking import provenance
-from harmoniad.tracking.results import DVC_LOCK, EVALUATE_DIR, REPORT_FILE, Results, files_to_log
+from harmoniad.tracking.results import DVC_LOCK, EVALUATE_DIR, Results, files_to_log, read_latency
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -83,7 +83,7 @@ def log_run(client: "MlflowClient", experiment_id: str, subject: Subject, folder
     with mlflow.start_run(run_id=run_id):
         params = flat_params(subject.params.model_dump(mode="json", by_alias=True))
         client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
-        client.log_batch(run_id, metrics=_metrics(metrics["mean"]))
+        client.log_batch(run_id, metrics=_metrics(metrics["mean"] | {"latency_ms": read_latency()}))
         model_id = _log_model(folder)  # takes over the metrics that are there, hence before those of the categories
         by_category = [_metrics(values, f"{category}/") for category, values in metrics["categories"].items()]
         client.log_batch(run_id, metrics=list(itertools.chain.from_iterable(by_category)))
@@ -155,9 +155,7 @@ def _metrics(values: dict[str, float | None], prefix: str = "") -> list["Metric"
 
 
 def _artifact_folder(path: Path) -> str | None:
-    """Where a file goes among the run's artifacts: as it lies in the evaluation's folder; the report has its own."""
-    if path == REPORT_FILE:
-        return path.parent.name
+    """Where a file goes among the run's artifacts: as it lies in the evaluation's folder."""
     if EVALUATE_DIR not in path.parents or path.parent == EVALUATE_DIR:
         return None
     return path.parent.relative_to(EVALUATE_DIR).as_posix()

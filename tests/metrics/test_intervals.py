@@ -4,7 +4,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from harmoniad.errors import HarmoniadError
-from harmoniad.metrics import auroc, auroc_interval, recall_interval
+from harmoniad.metrics import auroc, auroc_difference, auroc_interval, recall_interval
 from harmoniad.metrics import intervals as module
 
 
@@ -107,3 +107,68 @@ def test_options_out_of_range_are_refused(options, message):
 def test_nan_is_refused():
     with pytest.raises(HarmoniadError, match="scores must be finite"):
         auroc_interval([0, 1], [0.1, np.nan])
+
+
+def two_models(seed=0, gain=0.5, positives=40, negatives=30):
+    """Scores of two models on the same items, whose errors are alike."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(positives + negatives) < positives
+    common = rng.normal(0, 1, labels.size)
+    return labels, common + labels, np.round(common + (1 + gain) * labels + rng.normal(0, 0.2, labels.size), 1)
+
+
+def test_difference_equals_a_paired_bootstrap_item_by_item():
+    models = {"a": two_models(0), "b": two_models(1, gain=-0.3, positives=10)}
+    rng, slow = np.random.default_rng(3), []
+    for _ in range(400):
+        areas = []
+        for labels, first, second in models.values():
+            positive, negative = np.flatnonzero(labels), np.flatnonzero(~labels)
+            drawn = np.concatenate([rng.choice(positive, positive.size), rng.choice(negative, negative.size)])
+            areas.append(roc_auc_score(labels[drawn], second[drawn]) - roc_auc_score(labels[drawn], first[drawn]))
+        slow.append(np.mean(areas))
+    found = auroc_difference(models)
+    exact = [auroc(labels, second) - auroc(labels, first) for labels, first, second in models.values()]
+    assert found.estimate == pytest.approx(np.mean(exact))
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(slow, [0.025, 0.975])), abs=0.01)
+
+
+def test_difference_by_hand():
+    # The first model has 3 of 4 pairs in order, the second all; each draw of the items keeps or loses what is wrong.
+    labels, first, second = [1, 1, 0, 0], [4.0, 2.0, 3.0, 1.0], [4.0, 3.0, 2.0, 1.0]
+    found = auroc_difference({"a": (labels, first, second)}, confidence=0.9)
+    assert (found.estimate, found.low, found.high) == (0.25, 0.0, 1.0)  # lost with 1 / 16: the wrong pair alone
+    assert auroc_difference({"a": (labels, second, first)}).estimate == -0.25
+
+
+def test_paired_items_make_the_difference_surer_than_two_intervals():
+    labels, first, second = two_models()
+    found = auroc_difference({"a": (labels, first, second)})
+    low, high = auroc_interval(labels, second)
+    assert found.low > 0
+    assert found.high - found.low < high - low
+
+
+def test_difference_of_a_model_and_itself_is_certainly_nothing():
+    labels, first, _ = two_models()
+    found = auroc_difference({"a": (labels, first, first)})
+    assert (found.estimate, found.low, found.high) == (0, 0, 0)
+
+
+def test_the_size_of_a_draw_does_not_matter_to_the_difference(monkeypatch):
+    models = {"a": two_models()}
+    found = auroc_difference(models)
+    monkeypatch.setattr(module, "DRAWS_AT_ONCE", 1)
+    again = auroc_difference(models)
+    assert (again.low, again.high) == pytest.approx((found.low, found.high), abs=0.01)
+
+
+def test_categories_without_good_or_defective_items_do_not_count():
+    labels, first, second = two_models()
+    alone = auroc_difference({"a": (labels, first, second)})
+    assert auroc_difference({"a": (labels, first, second), "b": ([1, 1], [1.0, 2.0], [2.0, 1.0])}) == alone
+    assert auroc_difference({"b": ([0, 0], [1.0, 2.0], [2.0, 1.0])}) is None
+    with pytest.raises(HarmoniadError, match="confidence must be between 0 and 1"):
+        auroc_difference({}, confidence=0)
+    with pytest.raises(HarmoniadError, match="scores must be finite"):
+        auroc_difference({"a": ([0, 1], [0.1, 0.2], [0.1, np.nan])})

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, recall_score
 
 from harmoniad.errors import HarmoniadError
-from harmoniad.metrics import Rates, rates_at, recall_by_area
+from harmoniad.metrics import Rates, rates_at, recall_at_rate, recall_by_area
 
 
 def test_by_hand():
@@ -54,3 +54,17 @@ def test_recall_by_area_by_hand():
     assert recall_by_area([], [], 1.0) == {"tiny": (0, 0), "small": (0, 0), "large": (0, 0)}
     with pytest.raises(HarmoniadError, match="the areas must be above 0"):
         recall_by_area([0.0], [1.0], 0.5)
+
+
+@pytest.mark.parametrize(("rate", "recall"), [(0, 0.25), (0.1, 0.25), (0.25, 0.5), (0.3, 0.5), (0.5, 0.75), (0.75, 1)])
+def test_recall_where_a_share_of_the_good_items_is_flagged(rate, recall):
+    labels, scores = [0, 0, 0, 0, 1, 1, 1, 1], [1, 2, 3, 4, 1.5, 2.5, 3.5, 4.5]
+    assert recall_at_rate(labels, scores, rate) == recall
+
+
+def test_recall_at_a_rate_counts_no_item_on_the_threshold_and_may_not_be_defined():
+    assert recall_at_rate([0, 1], [1.0, 1.0], 0) == 0
+    assert recall_at_rate([1, 1], [1.0, 2.0], 0.1) is None
+    assert recall_at_rate([0, 0], [1.0, 2.0], 0.1) is None
+    with pytest.raises(HarmoniadError, match="must be at least 0 and below 1, not 1"):
+        recall_at_rate([0, 1], [1.0, 2.0], 1)

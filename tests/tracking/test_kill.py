@@ -15,7 +15,7 @@ import pytest
 
 from harmoniad.stages.register import REGISTERED_FILE, run
 from harmoniad.tracking import store
-from harmoniad.tracking.registry import list_versions
+from harmoniad.tracking.versions import list_versions
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there is no kill -9 on Windows")
 
@@ -28,8 +28,14 @@ CALLS = [
     ("create_model_version", 1),
     ("set_registered_model_alias", 1),
     ("set_model_version_tag", 1),
-    ("set_registered_model_alias", 2),
     ("set_model_version_tag", 2),
+    ("log_text", 1),
+    ("set_tag", 3),
+    ("log_artifact", 7),
+    ("set_model_version_tag", 4),
+    ("set_registered_model_tag", 1),
+    ("set_registered_model_alias", 2),
+    ("set_model_version_tag", 5),
 ]
 
 
@@ -41,6 +47,8 @@ def check_that_one_version_is_visible(project: Any) -> None:
         (visible,) = client.search_runs([experiment_id])
         (model,) = client.search_logged_models([experiment_id])
         assert client.get_model_version("harmoniad", "1").tags["gate_reasons"].startswith("there was no champion")
+        assert client.get_registered_model("harmoniad").tags["champion_history"] == "[1]"
+    assert "Version 1 becomes the champion" in Path("results/report/index.html").read_text()
     assert visible.info.status == "FINISHED"
     assert model.source_run_id == visible.info.run_id
     assert '"version": 1' in REGISTERED_FILE.read_text()

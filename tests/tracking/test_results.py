@@ -54,7 +54,7 @@ def test_files_to_log() -> None:
         "results/evaluate/metrics.json",
         "results/evaluate/threshold.json",
         "results/evaluate/scores.csv",
-        "results/report/index.html",
+        "results/evaluate/latency.json",
         "results/evaluate/plots/roc.csv",
         "results/evaluate/heatmaps/bolt/good-0 ü.png",
     ]

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from harmoniad.tracking import store
-from harmoniad.tracking.registry import list_versions, register
+from harmoniad.tracking.registry import register
+from harmoniad.tracking.versions import list_versions
 
 
 @pytest.fixture
@@ -68,7 +69,8 @@ def test_server_instead_of_the_local_store(project: Any, server: str, monkeypatc
     scores = {"Kabel ü 100%": 0.9}
     assert register(project.params, project.train(categories=scores)).aliases == ["challenger", "champion"]
     assert not register(project.params, project.train(categories=scores)).is_new
-    assert not register(project.params, project.train(weight=2, mean=0.5, categories=scores, data="data-2")).promoted
+    worse = project.train(weight=2, categories={"Kabel ü 100%": 0.5}, data="data-2")
+    assert not register(project.params, worse).decision.promoted
 
     assert [row.aliases for row in list_versions(project.params)] == [["challenger"], ["champion"]]
     assert not store.STORE_DIR.exists()

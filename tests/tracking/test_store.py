@@ -13,7 +13,8 @@ import pytest
 
 from harmoniad.errors import HarmoniadError
 from harmoniad.tracking import store
-from harmoniad.tracking.registry import list_versions, register
+from harmoniad.tracking.registry import register
+from harmoniad.tracking.versions import list_versions
 
 
 def test_local_store_is_the_default(project: Any) -> None:
