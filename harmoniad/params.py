@@ -96,7 +96,7 @@ class Drift(Section):
     significance: Fraction = 0.01
     """Share of false alarms among all alarms (Benjamini and Hochberg) over all categories and measures."""
     effect: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Least size of a difference that matters, as Cliff's delta: 0 for equal, 1 for distributions that do not overlap."""
+    """Least difference that matters, as Cliff's delta: 0 for equal distributions, 1 for those that do not overlap."""
     min_images: Annotated[int, Field(ge=2)] = 5
     """New good images of a category, and images of its reference, below which nothing is tested."""
     reference_images: Positive = 200

@@ -24,6 +24,7 @@ from harmoniad.data.sets import DATA_DIR, INBOX
 from harmoniad.errors import HarmoniadError
 
 INBOX_DIR = DATA_DIR / INBOX
+JOURNAL = INBOX_DIR / ".journal.json"  # see `harmoniad.factory.journal`
 EXPECTED = "<set>/<category>/good/, <set>/<category>/defect/<kind>/ or <set>/<category>/masks/<kind>/"
 
 _UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".tmp", "~")  # of programs that rename at the end
@@ -58,6 +59,11 @@ class LooseMask:
     defect: str
     path: Path
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The mask."""
+        return (self.path,)
+
 
 @dataclass
 class Contents:
@@ -70,10 +76,15 @@ class Contents:
     waiting: dict[Path, str] = field(default_factory=dict)
     """Why a file is left for the next time."""
 
+    @property
+    def data_sets(self) -> set[str]:
+        """Those that something came for."""
+        return {of.data_set for of in self.deliveries} | {of.data_set for of in self.loose_masks}
+
 
 def is_empty() -> bool:
-    """Whether there is nothing to look at."""
-    return next(_files(INBOX_DIR), None) is None
+    """Whether there is nothing to look at, and nothing that a killed run left to be done."""
+    return next(_files(INBOX_DIR), None) is None and not JOURNAL.is_file()
 
 
 def read_inbox(quiet_seconds: float) -> Contents:
@@ -103,17 +114,12 @@ def _read_category(folder: Path, contents: Contents, quiet_seconds: float) -> It
     """Sort the files of one category into `contents`, and yield them."""
     deliveries, masks = [], []
     for path in _files(folder):
-        parts = path.relative_to(folder).parts
-        top = parts[0].lower()
-        if len(parts) >= 2 and top == "good":
-            kind = "good"
-        elif len(parts) >= 3 and (top == "defect" or top in _MASKS):
-            kind = parts[1]
-        else:
+        top, kind = _place(path.relative_to(folder).parts)
+        if not kind:
             continue
         yield path
         problem = _problem(folder.name, kind, path)
-        is_polygons = kind != "good" and path.suffix.lower() == ".json"  # labelme's, beside the image or among the masks
+        is_polygons = kind != "good" and path.suffix.lower() == ".json"  # labelme's
         if problem or not (is_polygons or is_image_name(path.name)):
             _sort_out(path, problem or "is not named like an image", contents, quiet_seconds)
         elif top in _MASKS or is_polygons:
@@ -127,19 +133,25 @@ def _read_category(folder: Path, contents: Contents, quiet_seconds: float) -> It
         contents.waiting.update({delivery.image: str(error) for delivery in deliveries})
         return
     used = {mask for delivery in matched for mask in delivery.masks}
-    for delivery in matched:
-        hurry = _unsettled(delivery.files, quiet_seconds)
+    items: list[Delivery | LooseMask] = [*matched, *(mask for mask in masks if mask.path not in used)]
+    for item in items:
+        hurry = _unsettled(item.files, quiet_seconds)
         if hurry:
-            contents.waiting[delivery.image] = hurry
+            contents.waiting[item.files[0]] = hurry
+        elif isinstance(item, Delivery):
+            contents.deliveries.append(item)
         else:
-            contents.deliveries.append(delivery)
-    for mask in masks:
-        if mask.path not in used:
-            hurry = _unsettled((mask.path,), quiet_seconds)
-            if hurry:
-                contents.waiting[mask.path] = hurry
-            else:
-                contents.loose_masks.append(mask)
+            contents.loose_masks.append(item)
+
+
+def _place(parts: tuple[str, ...]) -> tuple[str, str]:
+    """The first folder of a category that a file lies in and the kind that it tells; nothing if it is none of ours."""
+    top = parts[0].lower()
+    if top == "good" and len(parts) >= 2:
+        return top, "good"
+    if (top == "defect" or top in _MASKS) and len(parts) >= 3:
+        return top, parts[1]
+    return "", ""
 
 
 def _with_masks(delivery: Delivery, category: Path) -> Delivery:

@@ -96,7 +96,7 @@ def run(params: Params) -> Report:
         misplaced = {path: why for path, why in contents.misplaced.items() if _readable(path, report)}
         report.quarantined = {_shown(path): [why] for path, why in misplaced.items()}
         entries = [quarantine([path], [why]) for path, why in misplaced.items()]
-        targets = _targets({item.data_set for item in (*contents.deliveries, *contents.loose_masks)}, params, report)
+        targets = _targets(contents.data_sets, params, report)
         deliveries = [delivery for delivery in contents.deliveries if delivery.data_set in targets]
         entries += _decide(deliveries, targets, params, report)
         masks = [mask for mask in contents.loose_masks if mask.data_set in targets]
@@ -134,9 +134,7 @@ def _targets(wanted: set[str], params: Params, report: Report) -> dict[str, Targ
     return targets
 
 
-def _decide(
-    deliveries: Sequence[Delivery], targets: dict[str, Target], params: Params, report: Report
-) -> list[Entry]:
+def _decide(deliveries: Sequence[Delivery], targets: dict[str, Target], params: Params, report: Report) -> list[Entry]:
     """Check deliveries and say where each goes; what is not yet whole is left."""
     ready = [delivery for delivery in deliveries if all(_readable(path, report) for path in delivery.files)]
     if not ready:
@@ -144,9 +142,7 @@ def _decide(
     before = [_state(delivery) for delivery in ready]
     records = [Record(item.image, item.category, "by_hash", item.label, item.defect, item.masks) for item in ready]
     measured = measure_all(records, "ingest")
-    rows = [
-        row_of(record, item.data_set, row) for record, item, row in zip(records, ready, measured, strict=True)
-    ]
+    rows = [row_of(record, item.data_set, row) for record, item, row in zip(records, ready, measured, strict=True)]
     left = [_not_yet_whole(*each, params) for each in zip(ready, rows, before, strict=True)]
     report.waiting |= {_shown(item.image): why for item, why in zip(ready, left, strict=True) if why}
     whole = [place for place, why in enumerate(left) if not why]

@@ -84,16 +84,16 @@ def by_itself(row: Row, params: Validate) -> list[tuple[str, str]]:
     """Which checks an image fails that look at nothing else."""
     width, height, mask_area = int(row["width"]), int(row["height"]), int(row["mask_area"])
     mask_size = (int(row["mask_width"]), int(row["mask_height"]))
-    masked = mask_size[0] > 0
+    masked, size = mask_size[0] > 0, f"{width}×{height}"
     checks = [
-        ("size", min(width, height) < params.min_side, f"{width}×{height}: smaller than {params.min_side} pixels a side"),
-        ("size", max(width, height) > params.max_side, f"{width}×{height}: larger than {params.max_side} pixels a side"),
+        ("size", min(width, height) < params.min_side, f"{size}: smaller than {params.min_side} pixels a side"),
+        ("size", max(width, height) > params.max_side, f"{size}: larger than {params.max_side} pixels a side"),
         ("mode", row["mode"] not in params.modes, f"its mode {row['mode']} is not listed in params.yaml"),
         ("mask_missing", row["label"] == "defect" and not row["mask"], "has no mask"),
         (
             "mask_size",
             masked and mask_size != (width, height),
-            f"its mask is {mask_size[0]}×{mask_size[1]} pixels, but the image is {width}×{height}",
+            f"its mask is {mask_size[0]}×{mask_size[1]} pixels, but the image is {size}",
         ),
         ("mask_empty", masked and mask_area == 0, "its mask marks nothing"),
         ("mask_binary", masked and int(row["mask_values"]) > 2, f"its mask has {row['mask_values']} grey values"),
@@ -110,7 +110,7 @@ def _duplicates(new: Sequence[Row], known: Sequence[Row]) -> dict[int, str]:
     came: dict[str, list[int]] = {}
     for position, row in enumerate(new):
         came.setdefault(str(row["sha256"]), []).append(position)
-    found = {}
+    found: dict[int, str] = {}
     for sha256, positions in came.items():
         if sha256 in there:
             other = there[sha256]
@@ -149,8 +149,9 @@ def _strange(new: "pd.DataFrame", measure: str, margin: float) -> dict[str, str]
         return {}
     accepted = read_json(REFERENCE)["accepted"]
     distance = outside(new, measure, accepted, margin)
-    low_high = new["category"].map({name: ranges[measure] for name, ranges in accepted["categories"].items()})
-    return {
-        str(path): f"its {measure} is {new.loc[path, measure]:.1f}, that of the accepted images {low:.1f} to {high:.1f}"
-        for path, (low, high) in low_high[distance > 0].items()
-    }
+    texts = {}
+    for path, category, value in zip(new["path"], new["category"], new[measure], strict=True):
+        if distance[path] > 0:
+            low, high = accepted["categories"][category][measure]
+            texts[str(path)] = f"its {measure} is {value:.1f}, that of the accepted images {low:.1f} to {high:.1f}"
+    return texts

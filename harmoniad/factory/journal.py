@@ -1,7 +1,7 @@
 """Moving files so that a kill at any moment loses none and takes none twice.
 
-What will be moved is written down first. Every step can be repeated: a file's new name holds the hash of its content, so
-what lies there already is the file itself. A run that was killed is finished by the next one before anything else.
+What will be moved is written down first. Every step can be repeated: a file's new name holds the hash of its content,
+so what lies there already is the file itself. A run that was killed is finished by the next one before anything else.
 """
 
 import contextlib
@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harmoniad.errors import HarmoniadError
-from harmoniad.factory.inbox import INBOX_DIR
+from harmoniad.factory.inbox import JOURNAL
 from harmoniad.factory.listings import Line, add_lines
 from harmoniad.files import replacing, sha256_file, write_bytes, write_json
-
-JOURNAL = INBOX_DIR / ".journal.json"
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,7 @@ def finish() -> list[Entry]:
     Raises:
         HarmoniadError: The journal is damaged, or the disk is full.
     """
+    _remove_leftovers(JOURNAL)
     if not JOURNAL.is_file():
         return []
     try:
@@ -89,6 +88,7 @@ def _do(entries: Sequence[Entry]) -> None:
     lines: dict[str, list[Line]] = {}
     for entry in entries:
         if entry.note is not None and any(Path(move.source).exists() for move in entry.moves):
+            _remove_leftovers(Path(entry.note[0]))
             write_json(Path(entry.note[0]), entry.note[1])
         for move in entry.moves:
             _move(move)
@@ -125,8 +125,8 @@ def _move(move: Move) -> None:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """What a killed copy left beside the target."""
-    for leftover in target.parent.iterdir():
+    """What a kill left beside a file that was being written."""
+    for leftover in target.parent.iterdir() if target.parent.is_dir() else ():
         if leftover.name.startswith(f".{target.name}.") and leftover.suffix == ".tmp":
             with contextlib.suppress(OSError):
                 leftover.unlink()

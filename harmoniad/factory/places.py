@@ -126,6 +126,6 @@ class Target:
 
 
 def new_name(path: Path, sha256: str) -> str:
-    """The name of a file with the start of its content's hash: no two images are called the same, and no image twice."""
+    """The name of a file with the start of its content's hash: different images never share a name."""
     stem = path.stem.encode(errors="replace")[:_LONGEST_STEM].decode(errors="ignore")
     return f"{stem}-{sha256[:_DIGITS_OF_HASH]}{path.suffix.lower()}"

@@ -109,9 +109,7 @@ def test_good_images_are_held_out_by_their_hash(project: Path) -> None:
     params = settings(data={"sets": ["plant", "loose"]}, prepare={"held_out": 0.3})
     report = ingest.run(params)
     split = {image.image: image.split for image in report.taken}
-    expected = {
-        path: "held_out" if int(path.rpartition("-")[2][8:16], 16) / 16**8 < 0.3 else "train" for path in split
-    }
+    expected = {path: "held_out" if int(path.rpartition("-")[2][8:16], 16) / 16**8 < 0.3 else "train" for path in split}
     assert split == expected
     held_out = {path for path in split if "/validation/good/" in path}
     assert held_out == {path for path, side in expected.items() if side == "held_out" and "plant" in path}
@@ -132,7 +130,8 @@ def test_good_images_are_held_out_by_their_hash(project: Path) -> None:
     ],
 )
 def test_what_is_still_being_written_is_left(project: Path, name: str, seconds: float, waits: bool) -> None:
-    path = age(picture(INBOX / "plant/gear/good/1.png", 1000, old=False).rename(INBOX / f"plant/gear/good/{name}"), seconds)
+    path = picture(INBOX / "plant/gear/good/1.png", 1000).rename(INBOX / f"plant/gear/good/{name}")
+    age(path, seconds)
     ingest.run(settings())
     assert path.exists() == waits
     assert not QUARANTINE.exists()
@@ -228,7 +227,8 @@ def test_a_set_that_params_name_is_made_with_its_first_images(project: Path) -> 
 def test_a_list_of_images_is_added_to(project: Path, suffix: str) -> None:
     picture(Path("data/table/a.png"), 500)
     list_file = Path(f"data/table/manifest.{suffix}")
-    list_file.write_text("image;label;lot\na.png;good;17\n" if suffix == "csv" else '{"path": "a.png", "label": "good"}\n')
+    lines = "image;label;lot\na.png;good;17\n" if suffix == "csv" else '{"path": "a.png", "label": "good"}\n'
+    list_file.write_text(lines)
     good = picture(INBOX / "table/gear/good/1.png", 501)
     picture(INBOX / "table/gear/defect/bent/2.png", 502)
     mask(INBOX / "table/gear/masks/bent/2.png")
@@ -237,10 +237,11 @@ def test_a_list_of_images_is_added_to(project: Path, suffix: str) -> None:
     assert not report.quarantined
     records = list(layout_named("manifest").read(Path("data/table")))
     found = [(record.category, record.split, record.defect, len(record.masks)) for record in records]
-    assert found == [("manifest", "by_hash", "good", 0), ("gear", "train", "good", 0), ("gear", "test", "bent", 1)] or (
-        sorted(found)
-        == [("gear", "test", "bent", 1), ("gear", "train", "good", 0), ("manifest", "by_hash", "good", 0)]
-    )
+    assert sorted(found) == [
+        ("gear", "test", "bent", 1),
+        ("gear", "train", "good", 0),
+        ("manifest", "by_hash", "good", 0),
+    ]
     if suffix == "csv":
         assert "a.png;good;17" in list_file.read_text()
 
@@ -290,14 +291,13 @@ def test_a_kill_at_any_moment_loses_nothing_and_takes_nothing_twice(project: Pat
         child = fork.Process(target=_killed_at, args=(step, other_disk))
         child.start()
         child.join()
-        hidden = [path for path in Path("data").rglob(".*") if path != JOURNAL and path.suffix != ".tmp"]
-        assert not hidden
         report = ingest.run(settings())
         assert not report.waiting
         assert not JOURNAL.exists()
         assert contents(Path("data/plant"), QUARANTINE) == wanted, f"killed before change {step}"
         assert sum(1 for _ in QUARANTINE.rglob("*.reason.json")) == 1
         assert not any(path.is_file() for path in INBOX.rglob("*"))
+        assert not list(Path("data").rglob(".*"))
         if child.exitcode == 0:
             break
         for path in (*Path("data/plant").rglob("*-*"), *QUARANTINE.rglob("*")):

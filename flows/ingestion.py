@@ -1,0 +1,93 @@
+"""From the inbox to a version: new images are taken in, compared with what is known, and committed."""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.stages import LIMITS, Limits, StageName, run_stage
+from harmoniad.factory.drift import FOLDER, LOOK
+from harmoniad.factory.drift_files import DECISION
+from harmoniad.factory.inbox import is_empty
+from harmoniad.factory.news import news_of
+from harmoniad.factory.versioning import is_needed
+from harmoniad.files import read_json
+from harmoniad.params import load_params
+
+DRIFT = FOLDER / DECISION
+INGESTED = Path("results/ingest/report.json")
+
+
+def take_in(limits: Limits | None = None) -> str:
+    """Take new images in, compare them with what the champion knows, and make them a version.
+
+    Args:
+        limits: After how many minutes a task is ended.
+
+    Returns:
+        Why the retraining must end here, for a person to look; empty if it goes on.
+
+    Raises:
+        HarmoniadError: One of the commands said what is wrong.
+    """
+    params, looked_at = load_params(), False
+    if is_empty():
+        skip("ingest", "the inbox is empty")
+    else:
+        _run("ingest", limits)
+        _publish_ingested(read_json(INGESTED))
+    if news_of(params.data.sets):
+        _run("drift", limits)
+        _publish_drift(read_json(DRIFT))
+        looked_at = True
+    else:
+        skip("drift", "nothing new")
+    if is_needed(params):
+        _run("version", limits)
+    else:
+        skip("version", "nothing new")
+    if not looked_at:
+        return ""
+    found = read_json(DRIFT)
+    if found["decision"] != LOOK:
+        return ""
+    reasons = "; ".join(found["reasons"])
+    if params.drift.stops:
+        return f"{LOOK}: {reasons}. If all is well: `harmoniad drift --accept`, then `harmoniad retrain`."
+    get_run_logger().warning("%s: %s. The retraining goes on (drift.stops: false).", LOOK, reasons)
+    return ""
+
+
+@task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE)
+def skip(stage: StageName, why: str) -> State:
+    """Stand for a command that has nothing to do."""
+    return Completed(name="Unchanged", message=f"{stage}: {why}")
+
+
+def _run(stage: StageName, limits: Limits | None) -> None:
+    run_stage(stage, ["harmoniad", stage], (limits or {}).get(stage, LIMITS[stage]))
+
+
+def _publish_ingested(report: dict[str, Any]) -> None:
+    rows = [
+        {"image": image["image"], "category": image["category"], "kind": image["defect"], "went to": image["split"]}
+        for image in report["taken"]
+    ]
+    rows += [
+        {"image": image, "category": "", "kind": "", "went to": f"quarantine: {'; '.join(reasons)}"}
+        for image, reasons in report["quarantined"].items()
+    ]
+    if rows:
+        create_table_artifact(rows, key="new-images", description="What came in, and where it went")
+
+
+def _publish_drift(found: dict[str, Any]) -> None:
+    if found["categories"]:
+        create_table_artifact(found["categories"], key="drift", description="New good images against the reference")
+    reasons = "\n".join(f"- {reason}" for reason in found["reasons"])
+    why = f"\n\nNo comparison: {found['skipped']}" if found["skipped"] else ""
+    create_markdown_artifact(f"**{found['decision']}**\n\n{reasons}{why}", key="drift-decision")
