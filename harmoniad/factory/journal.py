@@ -4,7 +4,6 @@ What will be moved is written down first. Every step can be repeated: a file's n
 so what lies there already is the file itself. A run that was killed is finished by the next one before anything else.
 """
 
-import contextlib
 import errno
 import json
 import os
@@ -68,7 +67,7 @@ def finish() -> list[Entry]:
     Raises:
         HarmoniadError: The journal is damaged, or the disk is full.
     """
-    _remove_leftovers(JOURNAL)
+    _remove_leftovers(JOURNAL.parent, [JOURNAL.name])
     if not JOURNAL.is_file():
         return []
     try:
@@ -79,16 +78,24 @@ def finish() -> list[Entry]:
         ]
     except (ValueError, TypeError, KeyError) as error:
         raise HarmoniadError(f"{JOURNAL.as_posix()}: is damaged. Delete it: no image depends on it.") from error
+    written = [
+        Path(path) for entry in entries for path in (*(move.target for move in entry.moves), _note(entry)) if path
+    ]
+    for folder in {path.parent for path in written}:
+        _remove_leftovers(folder, [path.name for path in written if path.parent == folder])
     _do(entries)
     JOURNAL.unlink()
     return entries
+
+
+def _note(entry: Entry) -> str:
+    return entry.note[0] if entry.note else ""
 
 
 def _do(entries: Sequence[Entry]) -> None:
     lines: dict[str, list[Line]] = {}
     for entry in entries:
         if entry.note is not None and any(Path(move.source).exists() for move in entry.moves):
-            _remove_leftovers(Path(entry.note[0]))
             write_json(Path(entry.note[0]), entry.note[1])
         for move in entry.moves:
             _move(move)
@@ -115,7 +122,6 @@ def _move(move: Move) -> None:
         except OSError as error:
             if error.errno != errno.EXDEV:  # another file system: copied, and deleted when the copy is safe
                 raise
-    _remove_leftovers(target)
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
         shutil.copystat(source, temporary)
@@ -124,9 +130,8 @@ def _move(move: Move) -> None:
     source.unlink()
 
 
-def _remove_leftovers(target: Path) -> None:
-    """What a kill left beside a file that was being written."""
-    for leftover in target.parent.iterdir() if target.parent.is_dir() else ():
-        if leftover.name.startswith(f".{target.name}.") and leftover.suffix == ".tmp":
-            with contextlib.suppress(OSError):
-                leftover.unlink()
+def _remove_leftovers(folder: Path, names: Sequence[str]) -> None:
+    """Remove what a kill left beside files that were being written."""
+    for path in folder.glob(".*.tmp"):
+        if path.name.startswith(tuple(f".{name}." for name in names)):
+            path.unlink(missing_ok=True)
