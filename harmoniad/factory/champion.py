@@ -62,8 +62,11 @@ def champion(params: Params) -> Iterator[Champion]:
             import mlflow
 
             run_id = str(client.get_model_version(name, str(version)).run_id)
-            mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=temporary)
-            client.download_artifacts(run_id, SCORES_FILE.name, temporary)
+            try:
+                mlflow.artifacts.download_artifacts(f"models:/{name}/{version}", dst_path=temporary)
+                client.download_artifacts(run_id, SCORES_FILE.name, temporary)
+            except OSError as error:
+                raise HarmoniadError(f"the files of {name} version {version} cannot be fetched: {error}") from error
         yield _load(int(version), Path(temporary), params)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harmoniad.data.manifest import as_table, manifest_file, read_table
 from harmoniad.data.measure import measure_all
 from harmoniad.errors import HarmoniadError
-from harmoniad.factory.drift_files import Pictures, log, write_files
+from harmoniad.factory.drift_files import DECISION, Pictures, log, write_files
 from harmoniad.factory.news import News, news_of
 from harmoniad.files import read_json, write_json
 from harmoniad.params import Params
@@ -85,16 +85,19 @@ def run(params: Params) -> Outcome:
 
 
 def accept(params: Params) -> str:
-    """Say for a person that the new images are as they should be from now on: they become the reference."""
+    """Say for a person that the images that were found to differ are as they should be: they become the reference."""
+    last = read_json(FOLDER / DECISION) if (FOLDER / DECISION).is_file() else {"categories": []}
+    categories = {row["category"] for row in last["categories"] if row["drift"]}
     rows = _measured(news_of(params.data.sets))
-    good = rows[rows["label"] == "good"]
+    good = rows[(rows["label"] == "good") & rows["category"].isin(categories)]
     if good.empty:
-        return "drift: no new good images to accept"
+        return "drift: there is no finding to accept"
     accepted = _accepted()
     for category, of_category in good.groupby("category"):
         accepted[str(category)] = sorted(of_category["path"])
     write_json(ACCEPTED, accepted)
-    return f"drift: {len(good)} new good images are accepted; `harmoniad retrain` goes on with them"
+    names = ", ".join(sorted(set(good["category"])))
+    return f"drift: {len(good)} new good images of {names} are accepted; `harmoniad retrain` goes on with them"
 
 
 def _accepted() -> dict[str, list[str]]:
@@ -107,6 +110,8 @@ def _compare(news: Sequence[News], champion: "Champion", params: Params) -> "tup
     from harmoniad.factory.two_samples import adjusted, compare, is_drift
 
     rows = _measured(news)
+    if rows.empty:
+        raise HarmoniadError("none of the new images can be decoded")
     accepted = _accepted()
     samples, scored = samples_of(rows, _known_rows(params), accepted, champion, params)
     settings = params.drift
