@@ -10,7 +10,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.stages import LIMITS, Limits, StageName, run_stage
-from harmoniad.factory.drift import FOLDER, LOOK
+from harmoniad.factory.drift import FOLDER, LOOK, NOTHING_NEW
 from harmoniad.factory.drift_files import DECISION
 from harmoniad.factory.inbox import is_empty
 from harmoniad.factory.news import news_of
@@ -22,14 +22,14 @@ DRIFT = FOLDER / DECISION
 INGESTED = Path("results/ingest/report.json")
 
 
-def take_in(limits: Limits | None = None) -> str:
+def take_in(limits: Limits | None = None) -> State | None:
     """Take new images in, compare them with what the champion knows, and make them a version.
 
     Args:
         limits: After how many minutes a task is ended.
 
     Returns:
-        Why the retraining must end here, for a person to look; empty if it goes on.
+        The state in which the retraining ends before its stages, such as for a person to look; None if it goes on.
 
     Raises:
         HarmoniadError: One of the commands said what is wrong.
@@ -50,16 +50,21 @@ def take_in(limits: Limits | None = None) -> str:
         _run("version", limits)
     else:
         skip("version", "nothing new")
-    if not looked_at:
-        return ""
-    found = read_json(DRIFT)
-    if found["decision"] != LOOK:
-        return ""
+    return _end(read_json(DRIFT), params.drift.stops) if looked_at else None
+
+
+def _end(found: dict[str, Any], stops: bool) -> State | None:
+    """The state in which the retraining ends before its stages; None if it goes on."""
     reasons = "; ".join(found["reasons"])
-    if params.drift.stops:
-        return f"{LOOK}: {reasons}. If all is well: `harmoniad drift --accept`, then `harmoniad retrain`."
+    if found["decision"] == NOTHING_NEW:  # too few for a retraining: they wait for more
+        return Completed(name="Waiting", message=f"{NOTHING_NEW}: {reasons}")
+    if found["decision"] != LOOK:
+        return None
+    if stops:
+        advice = "If all is well: `harmoniad drift --accept`, then `harmoniad retrain`."
+        return Completed(name="Drift", message=f"{LOOK}: {reasons}. {advice}")
     get_run_logger().warning("%s: %s. The retraining goes on (drift.stops: false).", LOOK, reasons)
-    return ""
+    return None
 
 
 @task(name="stage", task_run_name="{stage}", cache_policy=NO_CACHE)

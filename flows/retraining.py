@@ -15,7 +15,6 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.settings import PREFECT_API_URL
-from prefect.states import Completed
 
 from flows.evaluation import evaluation
 from flows.ingestion import take_in
@@ -44,10 +43,10 @@ def retraining(limits: Limits | None = None) -> State | None:
         HarmoniadError: Another retraining is running, or a stage said what is wrong.
     """
     with alone():
-        finding = take_in(limits)
-        if finding:
-            get_run_logger().warning(finding)
-            return Completed(name="Drift", message=finding)
+        end = take_in(limits)
+        if end is not None:
+            get_run_logger().warning(end.message)
+            return end
         validation(limits)
         training(limits)
         evaluation(limits)

@@ -118,7 +118,7 @@ def _read_category(folder: Path, contents: Contents, quiet_seconds: float) -> It
         if not kind:
             continue
         yield path
-        problem = _problem(folder.name, kind, path)
+        problem = _problem(folder.name, top, kind, path)
         is_polygons = kind != "good" and path.suffix.lower() == ".json"  # labelme's
         if problem or not (is_polygons or is_image_name(path.name)):
             _sort_out(path, problem or "is not named like an image", contents, quiet_seconds)
@@ -162,7 +162,7 @@ def _with_masks(delivery: Delivery, category: Path) -> Delivery:
     return Delivery(delivery.data_set, delivery.category, "defect", delivery.defect, delivery.image, masks)
 
 
-def _problem(category: str, kind: str, path: Path) -> str:
+def _problem(category: str, top: str, kind: str, path: Path) -> str:
     """Why a file cannot be taken for its name or that of its folders; empty if it can."""
     try:
         check_characters(path)
@@ -170,7 +170,7 @@ def _problem(category: str, kind: str, path: Path) -> str:
         check_label(kind)
     except HarmoniadError as error:
         return str(error)
-    if kind.lower() in _NO_KINDS and kind != "good":
+    if top != "good" and kind.lower() in _NO_KINDS:
         return f"`{kind}` cannot be the name of a kind of defect"
     return ""
 

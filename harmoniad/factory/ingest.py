@@ -25,6 +25,7 @@ from harmoniad.stages.prepare import row_of
 
 REPORT = Path("results/ingest/report.json")
 LOCK = STATE_DIR / "ingest.lock"
+LINES_SHOWN = 10  # of refused images, and of notes
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,16 @@ class Report:
             lines.append(f"ingest: {self.masks} masks of images that came before")
         if self.finished:
             lines.append(f"ingest: finished what a killed run had begun ({self.finished} files)")
-        lines += [f"quarantine: {file}: {'; '.join(reasons)}" for file, reasons in self.quarantined.items()]
+        lines += _some([f"quarantine: {file}: {'; '.join(reasons)}" for file, reasons in self.quarantined.items()])
         if self.waiting:
             first, why = next(iter(self.waiting.items()))
             lines.append(f"waiting: {len(self.waiting)} files, such as {first} ({why})")
-        return [*lines, *(f"note: {note}" for note in self.notes)] or ["ingest: nothing new in data/inbox"]
+        return [*lines, *_some([f"note: {note}" for note in self.notes])] or ["ingest: nothing new in data/inbox"]
+
+
+def _some(lines: list[str]) -> list[str]:
+    more = len(lines) - LINES_SHOWN
+    return [*lines[:LINES_SHOWN], f"… and {more} more in {REPORT.as_posix()}"] if more > 0 else lines
 
 
 def run(params: Params) -> Report:

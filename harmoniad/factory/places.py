@@ -6,7 +6,7 @@ from pathlib import Path
 from harmoniad.data.layouts import layout_named
 from harmoniad.data.layouts.folder import TRAIN_ONLY
 from harmoniad.data.layouts.record import Split
-from harmoniad.data.sets import DATA_DIR, DATA_SET_FILE, SAMPLE, layout_name_of
+from harmoniad.data.sets import DATA_DIR, DATA_SET_FILE, INBOX, QUARANTINE, SAMPLE, layout_name_of
 from harmoniad.data.splits import place_of
 from harmoniad.errors import HarmoniadError
 from harmoniad.factory.inbox import Delivery
@@ -65,6 +65,8 @@ class Target:
 
     def __init__(self, name: str, params: Params) -> None:
         self.name, self.root, self._held_out = name, DATA_DIR / name, params.prepare.held_out
+        if name in (INBOX, QUARANTINE):
+            raise HarmoniadError(f"`{name}` cannot be the name of a data set.")
         if name == SAMPLE:
             raise HarmoniadError(f"{self.root.as_posix()}: is made by the pipeline and takes no images.")
         if not self.root.is_dir() and not self.root.with_name(f"{name}.dvc").is_file() and name in params.data.sets:

@@ -172,6 +172,7 @@ def test_what_is_not_fit_goes_to_quarantine_with_its_reason(project: Path) -> No
     mask(INBOX / "plant/gear/masks/bent/misfit.png", 47)
     picture(INBOX / "plant/gear/loose.png", 403)
     picture(INBOX / "plant/gear/good/<b>.png", 404)
+    picture(INBOX / "plant/gear/defect/good/odd.png", 405)
     everything = contents(Path("data"))
     report = ingest.run(settings())
     found = reasons(report)
@@ -184,14 +185,15 @@ def test_what_is_not_fit_goes_to_quarantine_with_its_reason(project: Path) -> No
     assert "which is called gear, " in found["both.png"]
     assert found["misfit.png"] == "its mask is 47×47 pixels, but the image is 48×48"
     assert found["loose.png"].startswith("lies in no folder that is known. Expected <set>/<category>/good/")
-    assert len(report.quarantined) == 10
+    assert found["odd.png"] == "`good` cannot be the name of a kind of defect"
+    assert len(report.quarantined) == 11
     assert [image.category for image in report.taken] == ["gear"]
     for path in QUARANTINE.rglob("*.reason.json"):
         image = path.with_name(path.name.removesuffix(".reason.json"))
         content = json.loads(path.read_text(encoding="utf-8"))
         assert sha256_file(image) == content["sha256"]
         assert content["reasons"] == report.quarantined[content["file"]]
-    assert len(list(QUARANTINE.rglob("*.reason.json"))) == 10
+    assert len(list(QUARANTINE.rglob("*.reason.json"))) == 11
     assert contents(Path("data/plant"), QUARANTINE) == everything
 
 
@@ -209,11 +211,11 @@ def test_a_mask_may_come_later(project: Path) -> None:
 
 
 def test_images_stay_where_no_set_takes_them(project: Path) -> None:
-    paths = [picture(INBOX / f"{name}/gear/good/1.png", 1) for name in ("sample", "tpyo")]
+    paths = [picture(INBOX / f"{name}/gear/good/1.png", 1) for name in ("inbox", "sample", "tpyo")]
     report = ingest.run(settings(data={"sets": ["plant", "sample"]}))
     assert all(path.exists() for path in paths)
-    assert "data/sample: is made by the pipeline and takes no images" in report.notes[0]
-    assert "data/tpyo: no such data set" in report.notes[1]
+    assert "data/sample: is made by the pipeline and takes no images" in report.notes[1]
+    assert "data/tpyo: no such data set" in report.notes[2]
 
 
 def test_a_set_that_params_name_is_made_with_its_first_images(project: Path) -> None:

@@ -14,7 +14,9 @@ from prefect.artifacts import Artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
+from flows.ingestion import _end
 from flows.retraining import retraining
+from harmoniad.factory.drift import LOOK, NOTHING_NEW, RETRAIN
 from tests.factory.conftest import take_shot, trained, trained_template  # noqa: F401
 
 pytestmark = pytest.mark.xdist_group("prefect")  # one server for all
@@ -58,6 +60,15 @@ def test_new_images_are_taken_in_and_committed_before_the_stages(toy: Any, serve
     state = retraining(return_state=True)
     states = task_states(state)
     assert (states["ingest"], states["drift"], states["version"]) == ("Unchanged", "Unchanged", "Unchanged")
+
+
+@pytest.mark.parametrize(
+    ("decision", "stops", "name"),
+    [(NOTHING_NEW, True, "Waiting"), (RETRAIN, True, None), (LOOK, True, "Drift")],
+)
+def test_what_ends_a_retraining(decision: str, stops: bool, name: str | None) -> None:
+    state = _end({"decision": decision, "reasons": ["why"]}, stops)
+    assert (state and state.name) == name
 
 
 def test_drift_ends_the_retraining_before_the_stages(
