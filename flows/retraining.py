@@ -1,4 +1,4 @@
-"""The whole pipeline as one run: validation, training, evaluation, registration."""
+"""The whole pipeline as one run: new images, validation, training, evaluation, registration."""
 
 import contextlib
 import logging
@@ -10,12 +10,14 @@ from datetime import datetime
 
 import httpx
 from filelock import FileLock, Timeout
-from prefect import flow
+from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.settings import PREFECT_API_URL
 
 from flows.evaluation import evaluation
+from flows.ingestion import take_in
 from flows.registration import registration
 from flows.stages import Limits
 from flows.training import training
@@ -29,8 +31,10 @@ HOLDER = STATE_DIR / "retrain.json"
 
 
 @flow
-def retraining(limits: Limits | None = None) -> None:
-    """Run the whole pipeline; what has not changed since the last run is skipped by DVC.
+def retraining(limits: Limits | None = None) -> State | None:
+    """Take in new images and run the whole pipeline; what has not changed since the last run is skipped by DVC.
+
+    Where the new images are so unlike those before that a person should look, it ends before anything is trained.
 
     Args:
         limits: After how many minutes a stage is ended.
@@ -39,10 +43,15 @@ def retraining(limits: Limits | None = None) -> None:
         HarmoniadError: Another retraining is running, or a stage said what is wrong.
     """
     with alone():
+        end = take_in(limits)
+        if end is not None:
+            get_run_logger().warning(end.message)
+            return end
         validation(limits)
         training(limits)
         evaluation(limits)
         registration(limits)
+    return None
 
 
 @contextlib.contextmanager

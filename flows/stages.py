@@ -13,11 +13,16 @@ from pydantic import PositiveFloat
 from flows.command import run_command
 from harmoniad.errors import HarmoniadError
 
-StageName = Literal["sample", "data", "prepare", "validate", "encode", "train", "evaluate", "register"]
+StageName = Literal[
+    "ingest", "drift", "version", "sample", "data", "prepare", "validate", "encode", "train", "evaluate", "register"
+]
 Limits = dict[StageName, PositiveFloat]
 """After how many minutes a stage is ended; a stage that is not named keeps its limit of `LIMITS`."""
 
 LIMITS: Limits = {
+    "ingest": 120,
+    "drift": 120,
+    "version": 120,
     "sample": 60,
     "data": 120,
     "prepare": 120,

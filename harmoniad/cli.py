@@ -231,6 +231,32 @@ def summary() -> None:
 
 
 @cli.command()
+def ingest() -> None:
+    """Take the new images in data/inbox into their data sets; what is not fit goes to data/quarantine."""
+    from harmoniad.factory.ingest import run
+
+    click.echo("\n".join(run(_params()).lines()))
+
+
+@cli.command()
+@click.option("--accept", is_flag=True, help="Say that the new images are as they should be from now on.")
+def drift(accept: bool) -> None:
+    """Compare the new images with those that the champion knows: nothing new, retrain, or a person should look."""
+    from harmoniad.factory.drift import accept as accept_images
+    from harmoniad.factory.drift import run
+
+    click.echo(accept_images(_params()) if accept else "\n".join(run(_params()).lines()))
+
+
+@cli.command()
+def version() -> None:
+    """Make what came in a version: `dvc add`, a git commit, and `dvc push` where a remote is configured."""
+    from harmoniad.factory.versioning import run
+
+    click.echo("\n".join(run(_params())))
+
+
+@cli.command()
 def retrain() -> None:
     """Run the whole pipeline as a Prefect flow: retries, timeouts, logs and artifacts."""
     from flows.retraining import retrain as run_flow

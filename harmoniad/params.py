@@ -79,6 +79,38 @@ class Validate(Section):
     severity: Severities = Severities()
 
 
+class Ingest(Section):
+    """When a file in the inbox is taken for whole, and how unlike its data set's images a new one may be."""
+
+    quiet_seconds: Annotated[float, Field(ge=0)] = 30
+    """A file that changed later than this is left for the next time."""
+    truncated_minutes: Annotated[float, Field(ge=0)] = 60
+    """How long a truncated image may still be on its way; an older one goes to quarantine."""
+    margin: Annotated[float, Field(ge=0)] = 1.0
+    """How far brightness and sharpness of a good image may leave the range of its category in the last accepted version
+    of the data, as a share of that range; what lies further out goes to quarantine."""
+
+
+class Drift(Section):
+    """How unlike the reference new good images may be before a person should look."""
+
+    significance: Fraction = 0.01
+    """Share of false alarms among all alarms (Benjamini and Hochberg) over all categories and measures."""
+    effect: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Least difference that matters, as Cliff's delta: 0 for equal distributions, 1 for those that do not overlap."""
+    min_images: Annotated[int, Field(ge=2)] = 5
+    """New good images of a category, and images of its reference, below which nothing is tested."""
+    reference_images: Positive = 200
+    """Images of a category's reference at most."""
+    components: Positive = 4
+    """Principal components of the pooled features that are compared."""
+    retrain_from: Positive = 1
+    """New images from which on a retraining is worth it; fewer count as nothing new."""
+    stops: bool = True
+    """Whether a retraining ends where drift is found, until a person accepts the images (`harmoniad drift --accept`);
+    otherwise it goes on, and the gate alone protects the champion."""
+
+
 class Encoder(Section):
     """The frozen network whose intermediate layers are the features."""
 
@@ -341,6 +373,8 @@ class Params(Section):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     sample: Sample = Sample()
     prepare: Prepare = Prepare()
+    ingest: Ingest = Ingest()
+    drift: Drift = Drift()
     validate_: Validate = Field(default_factory=Validate, alias="validate")
     encoder: Encoder = Encoder()
     encode: Encode = Encode()

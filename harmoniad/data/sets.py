@@ -25,6 +25,7 @@ DATA_SET_FILE = "dataset.json"
 MANIFEST_FILE = "manifest.csv"
 SAMPLE = "sample"  # made by the stage of that name
 INBOX = "inbox"  # new images that wait to be taken in
+QUARANTINE = "quarantine"  # those that were not
 _TRAINING = ("train", "by_hash")
 
 
@@ -127,13 +128,14 @@ def list_sets(project: Path = Path()) -> list[DataSet]:
         HarmoniadError: `params.yaml` is wrong.
     """
     chosen = load_params(project / PARAMS_FILE).data.sets
-    return [_describe(project / DATA_DIR / name, name in chosen) for name in sorted({*_names(project), *chosen})]
+    return [_describe(project / DATA_DIR / name, name in chosen) for name in sorted({*names(project), *chosen})]
 
 
-def _names(project: Path) -> Iterator[str]:
+def names(project: Path = Path()) -> Iterator[str]:
+    """The names of all data sets of a project, in any order and maybe twice."""
     data = project / DATA_DIR
     for path in data.iterdir() if data.is_dir() else ():
-        if path.name.startswith(".") or path.name == INBOX:
+        if path.name.startswith(".") or path.name in (INBOX, QUARANTINE):
             continue
         if path.is_dir():
             yield path.name
@@ -158,10 +160,10 @@ def _origin(root: Path) -> str:
 
 
 def _check_name(name: str, project: Path) -> None:
-    if not re.fullmatch(r"\w[\w.-]*", name) or name in (SAMPLE, INBOX) or name.endswith(".dvc"):
+    if not re.fullmatch(r"\w[\w.-]*", name) or name in (SAMPLE, INBOX, QUARANTINE) or name.endswith(".dvc"):
         raise HarmoniadError(
             f"`{name}` cannot be the name of a data set. Give another with --name: letters, digits, `_`, `.` and `-`, "
-            f"not `{SAMPLE}` or `{INBOX}`."
+            f"not `{SAMPLE}`, `{INBOX}` or `{QUARANTINE}`."
         )
     for path in (project / DATA_DIR / name, project / DATA_DIR / f"{name}.dvc"):
         if path.exists():

@@ -19,9 +19,14 @@ def share_by_hash(hashes: Iterable[str], share: float, digits: slice) -> set[str
     Returns:
         The hashes that are taken.
     """
-    place = {image: int(image[digits], 16) / 16 ** len(image[digits]) for image in set(hashes)}
+    place = {image: place_of(image, digits) for image in set(hashes)}
     if len(place) < 2:
         return set()
     ordered = sorted(place, key=lambda image: (place[image], image))
     taken = {image for image in ordered[:-1] if place[image] < share}
     return taken or {ordered[0]}
+
+
+def place_of(image: str, digits: slice) -> float:
+    """The hash of an image, read as a number from 0 to 1."""
+    return int(image[digits], 16) / 16 ** len(image[digits])

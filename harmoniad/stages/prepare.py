@@ -14,7 +14,7 @@ from harmoniad.errors import HarmoniadError
 from harmoniad.params import Params, Prepare
 
 # The two splits look at different digits of the hash: with the same ones, the held-out images would all be test images.
-_TEST_DIGITS, _HELD_OUT_DIGITS = slice(0, 8), slice(8, 16)
+TEST_DIGITS, HELD_OUT_DIGITS = slice(0, 8), slice(8, 16)
 
 
 def run(params: Params, data_set: str) -> str:
@@ -52,12 +52,13 @@ def rows_of(records: Sequence[Record], data_set: str, params: Prepare, label: st
     Raises:
         HarmoniadError: A file cannot be read at all.
     """
-    rows = [_row(record, data_set, row) for record, row in zip(records, measure_all(records, label), strict=True)]
+    rows = [row_of(record, data_set, row) for record, row in zip(records, measure_all(records, label), strict=True)]
     _split(rows, params.folder_test, params.held_out)
     return rows
 
 
-def _row(record: Record, data_set: str, measured: Row) -> Row:
+def row_of(record: Record, data_set: str, measured: Row) -> Row:
+    """The row of the manifest of one image, before it is split."""
     return measured | {
         "path": record.path.as_posix(),
         "data_set": data_set,
@@ -76,12 +77,12 @@ def _split(rows: list[Row], folder_test: float, held_out: float) -> None:
 
     A category that brings held-out images of its own, in a validation split, keeps all others for training.
     """
-    _move(rows, "by_hash", "test", folder_test, _TEST_DIGITS)
+    _move(rows, "by_hash", "test", folder_test, TEST_DIGITS)
     for row in rows:
         if row["split"] == "by_hash":
             row["split"] = "train"
     validated = {row["category"] for row in rows if row["split"] == "held_out" and not row["problem"]}
-    _move([row for row in rows if row["category"] not in validated], "train", "held_out", held_out, _HELD_OUT_DIGITS)
+    _move([row for row in rows if row["category"] not in validated], "train", "held_out", held_out, HELD_OUT_DIGITS)
 
 
 def _move(rows: list[Row], source: str, target: str, share: float, digits: slice) -> None:

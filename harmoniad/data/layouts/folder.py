@@ -2,7 +2,8 @@
 
 `<category>/good/*` (or `ok`, `normal`), `<category>/<defect>/*` and, where there are masks,
 `<category>/masks/<defect>/*`, named as `MaskFiles` says; `ground_truth` is taken for `masks` too. There is no test
-split: all defects are test images, and the prepare stage splits the good ones by their hash.
+split: all defects are test images, and the prepare stage splits the good ones by their hash. Good images in
+`<category>/good_train/*` are never test images: that is where `harmoniad ingest` puts those that come in later.
 """
 
 from collections.abc import Iterator
@@ -14,13 +15,15 @@ from harmoniad.data.layouts.record import Record, list_images, sub_folders
 
 EXPECTED = "CATEGORY/good/*.png, CATEGORY/DEFECT/*.png and, if there are masks, CATEGORY/masks/DEFECT/*.png"
 
+TRAIN_ONLY = "good_train"
+
 _GOOD = ("good", "ok", "normal")  # in lower case
 _MASK_FOLDERS = ("masks", "ground_truth")
 
 
 def is_category(folder: Path) -> bool:
-    """Whether the folder holds `good`, `ok` or `normal`."""
-    return any(kind.name.lower() in _GOOD for kind in sub_folders(folder))
+    """Whether the folder holds `good`, `ok` or `normal`, or good images that came in later."""
+    return any(kind.name.lower() in (*_GOOD, TRAIN_ONLY) for kind in sub_folders(folder))
 
 
 def detect(root: Path) -> bool:
@@ -43,6 +46,8 @@ def read(root: Path, category: str | None = None) -> Iterator[Record]:
         for kind in sub_folders(folder):
             if kind.name.lower() in _GOOD:
                 yield from read_good(kind, folder.name, "by_hash")
+            elif kind.name == TRAIN_ONLY:
+                yield from read_good(kind, folder.name, "train")
             elif kind.name not in _MASK_FOLDERS:
                 yield from _read_defect(folder, kind)
 

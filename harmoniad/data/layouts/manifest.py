@@ -25,7 +25,7 @@ COLUMNS = ("path", "category", "split", "label", "defect", "mask", "view", "grou
 SEPARATOR = "|"
 
 _NAMES = tuple(f"manifest{suffix}" for suffix in SUFFIXES)
-_ALIASES = {
+ALIASES = {
     "path": ("image", "image_path", "file", "filename"),
     "category": ("object",),
     "defect": ("defect_type", "anomaly_class"),
@@ -144,7 +144,7 @@ def _csv_lines(text: str, file: Path) -> Iterator[tuple[str, Mapping[str, Any]]]
 def _named(line: Mapping[str, Any]) -> dict[str, str]:
     named = {}
     for column in COLUMNS:
-        names = (column, *_ALIASES.get(column, ()))
+        names = (column, *ALIASES.get(column, ()))
         value = next((line[name] for name in names if line.get(name) is not None), None)
         if value is not None:
             named[column] = SEPARATOR.join(map(str, value)) if isinstance(value, list) else str(value)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harmoniad.data.layouts.record import check_characters, is_junk, list_images, sub_folders
 
-_MASK = re.compile(r"(?P<stem>.+)_mask(?:_?\d+)?")
+MASK = re.compile(r"(?P<stem>.+)_mask(?:_?\d+)?")
 
 
 class MaskFiles:
@@ -21,7 +21,7 @@ class MaskFiles:
         if folder is None or not folder.is_dir():
             return
         for path in list_images(folder):
-            match = _MASK.fullmatch(path.stem)
+            match = MASK.fullmatch(path.stem)
             if match:
                 self._marked[match["stem"]].append(path)
             self._plain[path.stem] = path

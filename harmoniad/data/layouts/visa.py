@@ -18,7 +18,7 @@ EXPECTED = (
     "CATEGORY/Data/Masks/Anomaly/*"
 )
 
-_SPLIT = Path("split_csv", "1cls.csv")
+SPLIT_FILE = Path("split_csv", "1cls.csv")
 _COLUMNS = {"object", "split", "label", "image", "mask"}
 _KIND = "anomaly"
 
@@ -30,7 +30,7 @@ def is_category(folder: Path) -> bool:
 
 def detect(root: Path) -> bool:
     """Whether `root` holds `split_csv/1cls.csv` or a category."""
-    return (root / _SPLIT).is_file() or any(is_category(folder) for folder in sub_folders(root))
+    return (root / SPLIT_FILE).is_file() or any(is_category(folder) for folder in sub_folders(root))
 
 
 def train_folder(category: Path) -> Path:
@@ -44,7 +44,7 @@ def read(root: Path, category: str | None = None) -> Iterator[Record]:
     Raises:
         HarmoniadError: `split_csv/1cls.csv` is not what it should be, or names files that are missing.
     """
-    if category is None and (root / _SPLIT).is_file():
+    if category is None and (root / SPLIT_FILE).is_file():
         yield from _read_split(root)
         return
     for folder in [root / category] if category else filter(is_category, sub_folders(root)):
@@ -59,13 +59,13 @@ def read(root: Path, category: str | None = None) -> Iterator[Record]:
 def _read_split(root: Path) -> Iterator[Record]:
     """Yield what the file lists, but for objects that were not downloaded."""
     here = {folder.name for folder in sub_folders(root)}
-    with (root / _SPLIT).open(encoding="utf-8-sig", newline="") as file:
+    with (root / SPLIT_FILE).open(encoding="utf-8-sig", newline="") as file:
         lines = csv.DictReader(file, skipinitialspace=True)
         if _COLUMNS - set(lines.fieldnames or ()):
-            raise HarmoniadError(f"{root / _SPLIT}: must have the columns {', '.join(sorted(_COLUMNS))}.")
+            raise HarmoniadError(f"{root / SPLIT_FILE}: must have the columns {', '.join(sorted(_COLUMNS))}.")
         for line in lines:
             if line["object"] in here:
-                yield _record(root, line, f"{root / _SPLIT}, line {lines.line_num}")
+                yield _record(root, line, f"{root / SPLIT_FILE}, line {lines.line_num}")
 
 
 def _record(root: Path, line: dict[str, str], where: str) -> Record:
