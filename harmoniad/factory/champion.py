@@ -11,7 +11,7 @@ from harmoniad.errors import HarmoniadError
 from harmoniad.files import read_json
 from harmoniad.params import Params
 from harmoniad.tracking import store
-from harmoniad.tracking.registry import CHAMPION
+from harmoniad.tracking.versions import CHAMPION
 from harmoniad.tracking.results import SCORES_FILE, THRESHOLD_FILE
 
 if TYPE_CHECKING:
