@@ -76,8 +76,9 @@ def of_results(results: Results, images: CurrentImages) -> Scorecard:
     """
     import pandas as pd
 
-    table = pd.read_csv(SCORES_FILE, dtype={"path": "str"}, keep_default_na=False, float_precision="round_trip")
-    scores = table[["path", "score", "threshold"]]
+    # Numbers as text first: pandas' own parser of numbers may be off by the last digit.
+    table = pd.read_csv(SCORES_FILE, dtype="str", keep_default_na=False)[["path", "score", "threshold"]]
+    scores = table.astype({"score": "float64", "threshold": "float64"})
     rows = _described(images).merge(scores, on="path", how="left", validate="one_to_one")
     if results.test_fingerprint != images.test_fingerprint or rows["score"].isna().any():
         raise HarmoniadError(f"{SCORES_FILE.as_posix()}: measured on other images than there are. Run `dvc repro`.")

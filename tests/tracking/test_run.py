@@ -88,7 +88,7 @@ def test_run_is_complete(logged: Any, project: Any) -> None:
         "gate.json",
         "heatmaps/50% #1/good-0 ü.png",
         "heatmaps/50% #1/scratch-0 ü.png",
-        "heatmaps/nut/scratch-0 ü.png",
+        "heatmaps/nut/good-0 ü.png",
         "latency.json",
         "metrics.json",
         "params.yaml",
