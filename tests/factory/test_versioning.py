@@ -95,7 +95,7 @@ def test_what_came_in_is_committed_and_pushed(repository: Path, tmp_path: Path) 
     ]
     sh("git", "checkout", "-q", "HEAD~1", "--", "data/plant.dvc")  # the first version comes back from the remote
     subprocess.run(["rm", "-rf", "data/plant", ".dvc/cache"], check=True)
-    dvc("pull", "-q", "data/plant.dvc")
+    dvc("pull", "-q", "--remote", "store", "data/plant.dvc")
     assert sorted(path.name for path in Path("data/plant/gear/train/good").iterdir()) == ["0.png", "1.png", "2.png"]
 
 
