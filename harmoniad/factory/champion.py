@@ -11,8 +11,8 @@ from harmoniad.errors import HarmoniadError
 from harmoniad.files import read_json
 from harmoniad.params import Params
 from harmoniad.tracking import store
-from harmoniad.tracking.versions import CHAMPION
 from harmoniad.tracking.results import SCORES_FILE, THRESHOLD_FILE
+from harmoniad.tracking.versions import CHAMPION
 
 if TYPE_CHECKING:
     import pandas as pd
