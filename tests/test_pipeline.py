@@ -59,7 +59,7 @@ def test_everything_is_there_after_one_command(project: Path, command: Command) 
     assert set(found["categories"]) == {"brick", "grass", "gravel", "label", "machined_part"}
     keys = {"image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "aupro"}
     assert set(found["mean"]) >= keys
-    assert all(set(figures) == keys for figures in found["categories"].values())
+    assert all(set(figures) >= keys for figures in found["categories"].values())
     assert found["encoder"] == "timm:tf_efficientnet_lite0"
     assert (found["detector"], found["resolution"], found["seed"]) == ("harmoniad", 64, 0)
     assert (project / "results/validate/data_docs/index.html").is_file()

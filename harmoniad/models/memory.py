@@ -28,6 +28,29 @@ def patches_of(layers: Sequence[Tensor], grid: int) -> Tensor:
     return torch.cat(resized, dim=1).flatten(2).transpose(1, 2)
 
 
+class Pile:
+    """Rows that are drawn one image at a time, in one piece of memory.
+
+    Small tensors that are kept between large ones that are not would tear the heap apart: memory would grow with the
+    number of images.
+    """
+
+    def __init__(self) -> None:
+        self._space = torch.empty(0, 0)
+        self._count = 0
+
+    def add(self, rows: Tensor, at_most: int) -> None:
+        """Copy rows (n, D); `at_most` is how many there will be in all."""
+        if not self._count:
+            self._space = torch.empty(at_most, rows.shape[1], dtype=rows.dtype)
+        self._space[self._count : self._count + len(rows)] = rows
+        self._count += len(rows)
+
+    def rows(self) -> Tensor:
+        """All rows."""
+        return self._space[: self._count]
+
+
 def build_bank(
     features: FeatureSet,
     indices: Sequence[int],
@@ -56,15 +79,16 @@ def build_bank(
     """
     generator = torch.Generator().manual_seed(seed)
     each = max(1, min(grid**2, max_patches // len(indices)))
-    drawn = []
-    with Progress("patches", min(len(indices), max_patches), "images") as progress:
+    count = min(len(indices), max_patches)
+    drawn = Pile()
+    with Progress("patches", count, "images") as progress:
         for index in indices[:max_patches]:
             patches = patches_of(features.batch([index]), grid)[0]
-            drawn.append(patches[torch.randperm(len(patches), generator=generator)[:each]])
+            drawn.add(patches[torch.randperm(len(patches), generator=generator)[:each]], at_most=count * each)
             progress.advance()
-    patches = torch.cat(drawn).to(device)
-    count = max(1, round(share * len(patches)))
-    return patches[greedy_coreset(patches, count, generator).to(device)]
+    patches = drawn.rows().to(device)
+    kept = max(1, round(share * len(patches)))
+    return patches[greedy_coreset(patches, kept, generator).to(device)]
 
 
 def distance_to(bank: Tensor, patches: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from harmoniad.models.coreset import greedy_coreset
 from harmoniad.models.detector import FeatureSet
-from harmoniad.models.memory import PATCHES_AT_ONCE
+from harmoniad.models.memory import PATCHES_AT_ONCE, Pile
 from harmoniad.progress import Progress
 
 DRAWN_PER_KEPT = 10  # tokens drawn at random for each one that the memory keeps
@@ -99,14 +99,15 @@ class NormalMemory:
         limit = size * DRAWN_PER_KEPT
         views = torch.randperm(len(features), generator=generator)[:limit].sort().values.tolist()
         each = max(1, limit // len(views))
-        drawn, taken_from = [], []
+        drawn, taken_from = Pile(), []
         with Progress("memory", len(views), "images") as progress:
             for view in views:
                 tokens = tokens_of_layers([layer.to(device) for layer in features.batch([view])])[0].cpu()
-                drawn.append(tokens[torch.randperm(len(tokens), generator=generator)[:each]])
-                taken_from += [view] * len(drawn[-1])
+                chosen = tokens[torch.randperm(len(tokens), generator=generator)[:each]]
+                drawn.add(chosen, at_most=len(views) * each)
+                taken_from += [view] * len(chosen)
                 progress.advance()
-        tokens = torch.cat(drawn).to(device)
+        tokens = drawn.rows().to(device)
         mean, components = shortening(tokens, channels, generator)
         reduced = (tokens - mean) @ components
         kept = greedy_coreset(reduced, min(size, len(reduced)), generator)
