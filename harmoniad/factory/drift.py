@@ -52,7 +52,8 @@ class Outcome:
 
     def lines(self) -> list[str]:
         """For the user."""
-        lines = [f"drift: {self.decision}: {reason}" for reason in self.reasons]
+        decision = self.decision if self.decision == LOOK else f"drift: {self.decision}"
+        lines = [f"{decision}: {reason}" for reason in self.reasons]
         if self.skipped:
             lines.append(f"note: no comparison: {self.skipped}")
         where = FOLDER.as_posix()

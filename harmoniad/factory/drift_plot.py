@@ -65,6 +65,7 @@ def _draw(axis: "Axes", row: Mapping[str, Any], found: "Comparison") -> None:
     axis.set_title(title, fontsize=9, parse_math=False)
     axis.set_xlabel(_NAMES.get(measure, measure), fontsize=8)
     note = f"{'DRIFT  ' if row['drift'] else ''}effect {row['effect']:+.2f}\np {row['p_adjusted']:.2g}"
-    axis.text(0.03, 0.95, note, transform=axis.transAxes, fontsize=8, va="top", color=colour)
+    behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
+    axis.text(0.98, 0.06, note, transform=axis.transAxes, fontsize=8, ha="right", color=colour, bbox=behind)
     axis.tick_params(labelsize=7)
     axis.spines[["top", "right"]].set_visible(False)

@@ -64,6 +64,7 @@ def test_another_light_is_for_a_person_to_look_at_until_it_is_accepted(trained: 
         take_shot(Path(f"data/plant/nut ü/train/good/{seed}.png"), seed, "nut ü")
     outcome = drift.run(load_params())
     assert outcome.decision == LOOK
+    assert outcome.lines()[0].startswith("drift: a person should look: the ")
     found = table()
     assert [key for key, row in found.items() if row["drift"] == "True" and key[0] != "bolt"] == []
     assert found["bolt", "brightness"]["drift"] == "True"
