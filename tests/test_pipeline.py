@@ -17,7 +17,10 @@ import yaml
 
 from tests.conftest import REPOSITORY, git
 
-pytestmark = pytest.mark.xdist_group("pipeline")  # one worker: the tests share a project, in order
+pytestmark = [  # one worker: the tests share a project, in order; whichever is first makes it
+    pytest.mark.xdist_group("pipeline"),
+    pytest.mark.timeout(600),
+]
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -53,7 +56,6 @@ def versions(project: Path, command: Command) -> list[str]:
     return [line for line in lines if re.match(r"\d+ ", line)]
 
 
-@pytest.mark.timeout(600)
 def test_everything_is_there_after_one_command(project: Path, command: Command) -> None:
     found = json.loads(metrics_of(project))
     assert set(found["categories"]) == {"brick", "grass", "gravel", "label", "machined_part"}
@@ -91,7 +93,6 @@ def test_dvc_shows_metrics_and_plots(project: Path, command: Command) -> None:
         assert title in text
 
 
-@pytest.mark.timeout(600)
 def test_another_clone_gives_the_same_bytes(
     project: Path, tmp_path: Path, make_project: Callable[[Path, str], Path], command: Command
 ) -> None:
@@ -102,7 +103,6 @@ def test_another_clone_gives_the_same_bytes(
         assert (clone / "results/evaluate" / name).read_bytes() == (project / "results/evaluate" / name).read_bytes()
 
 
-@pytest.mark.timeout(600)
 def test_ten_new_images_cost_a_forward_pass_a_view_and_the_flow_runs_it_all(project: Path, command: Command) -> None:
     source = project / "data" / "sample"
     shutil.copytree(source, project / "data" / "line 2")
@@ -137,7 +137,6 @@ def _brighten(paths: list[Path]) -> None:
         Image.open(path).point(lambda value: min(255, value + 3)).save(path)
 
 
-@pytest.mark.timeout(600)
 def test_an_emptied_registry_is_filled_again(project: Path, command: Command) -> None:
     before = len(versions(project, command))
     command("harmoniad", "register", cwd=project)
@@ -151,7 +150,6 @@ def test_an_emptied_registry_is_filled_again(project: Path, command: Command) ->
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL on Windows")
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("stage", "sign"),
     [("encode", "*.npy"), ("train", "*.safetensors")],
