@@ -107,7 +107,7 @@ def move(client: "MlflowClient", name: str, number: int, by: Literal["gate", "ha
     past = history(client, name, champion)
     client.set_model_version_tag(name, str(number), "promoted_at", _now())
     client.set_model_version_tag(name, str(number), "promoted_by", by)
-    _set_champion(client, name, number, past if champion == number else [*past, number])
+    _set_champion(client, name, number, past if past[-1:] == [number] else [*past, number])
 
 
 def history(client: "MlflowClient", name: str, champion: int | None) -> list[int]:

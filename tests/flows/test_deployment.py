@@ -77,6 +77,7 @@ def test_the_deployment_is_scheduled_and_runs_on_a_worker(toy: Any, server: str,
 
     assert toy.calls() == ["sample", "prepare", "prepare", "validate", "encode", "train", "evaluate", "register"]
     assert [task.name for task in sorted(tasks, key=lambda task: task.start_time)] == [
+        *("ingest", "drift", "version"),
         *("validation-0", "sample", "data", "prepare", "validate"),
         *("training-0", "encode", "train"),
         *("evaluation-0", "evaluate"),

@@ -94,7 +94,7 @@ def test_moved_project_finds_its_artifacts(project: Any, monkeypatch: pytest.Mon
         run_id = client.get_model_version("harmoniad", "1").run_id
         report = Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path="report/index.html"))
     assert "MLmodel" in files
-    assert report.read_text() == "<p>report</p>"
+    assert report.read_text().startswith("<p>report</p>")
     assert register(project.params, project.train(weight=2, data="data-2")).version == 2
     assert not old.exists()
 
