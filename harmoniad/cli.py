@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from harmoniad import __version__
+from harmoniad.cli_score import score
 from harmoniad.environment import keep_quiet
 from harmoniad.errors import HarmoniadError
 
@@ -21,6 +22,9 @@ def cli() -> None:
 
     Run it in the project's folder. `dvc repro` runs the stages that are not up to date, in order.
     """
+
+
+cli.add_command(score)
 
 
 @cli.group()
