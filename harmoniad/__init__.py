@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from harmoniad.export.folder import EngineName
     from harmoniad.inspector import Inspector
 
 __version__ = "0.1.0"
@@ -11,17 +12,19 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(model: str | Path = "champion", device: str = "auto") -> "Inspector":
+def load(model: str | Path = "champion", device: str = "auto", runtime: "EngineName | None" = None) -> "Inspector":
     """Load a model to score images with: `harmoniad.load("models:/harmoniad@champion").predict(images)`.
 
     Args:
         model: `models:/NAME@ALIAS`, `models:/NAME/VERSION`, an alias or a number of the project's model, or a folder
-            that holds `model.json`, `detector.safetensors` and `threshold.json`.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+            that holds `model.json`, `detector.safetensors` and `threshold.json`, or one that `harmoniad export` made.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`. The other runtimes take the CPU.
+        runtime: `torch`, `onnx` or `openvino`. By default that of an exported folder, and torch for any other model. A
+            model that is not exported yet is exported once and kept in `.harmoniad/exports`.
 
     Raises:
         HarmoniadError: There is no such model, its files are missing or changed, or this version cannot use it.
     """
     from harmoniad.loading import load as load_model
 
-    return load_model(model, device)
+    return load_model(model, device, runtime=runtime)

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from harmoniad import __version__
+from harmoniad.cli_export import export
 from harmoniad.cli_score import score
 from harmoniad.environment import keep_quiet
 from harmoniad.errors import HarmoniadError
@@ -25,6 +26,7 @@ def cli() -> None:
 
 
 cli.add_command(score)
+cli.add_command(export)
 
 
 @cli.group()

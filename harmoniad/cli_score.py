@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -15,11 +16,17 @@ ACCEPTED, REJECTED, UNREADABLE = 0, 3, 4
     "--model",
     default="champion",
     show_default=True,
-    help="An alias or a number of a registered version, models:/NAME@ALIAS, models:/NAME/VERSION, or a model's folder.",
+    help="An alias or a number of a registered version, models:/NAME@ALIAS, models:/NAME/VERSION, or the folder "
+    "of a model or of an export.",
 )
 @click.option("--category", help="Of the images whose category is not told; it chooses the threshold.")
 @click.option("--batch-size", default=16, show_default=True, type=click.IntRange(1, 1024), help="Images at once.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["torch", "onnx", "openvino"]),
+    help="What runs the model; by default that of an exported folder, else torch. See `harmoniad export`.",
+)
 @click.option("--watch", is_flag=True, help="Go on with what arrives, until Ctrl-C.")
 @click.option("--no-heatmaps", is_flag=True, help="Write no heat maps and overlays; the page still shows the worst.")
 @click.option("--fresh", is_flag=True, help="Delete what an earlier call left in the folder of --out.")
@@ -30,6 +37,7 @@ def score(
     category: str | None,
     batch_size: int,
     device: str,
+    runtime: Literal["torch", "onnx", "openvino"] | None,
     watch: bool,
     no_heatmaps: bool,
     fresh: bool,
@@ -53,7 +61,7 @@ def score(
     from harmoniad.report.text import one_line
     from harmoniad.score import run
 
-    inspector = harmoniad.load(model, device)
+    inspector = harmoniad.load(model, device, runtime)
     known = inspector.threshold.categories
     if category and category not in known:
         click.echo(

@@ -150,7 +150,7 @@ class Inspector:
     ) -> Tensor:
         """Maps (B, R, R) of some tiles, each the number of its image and its place there."""
         resolution = self.model.encoder.resolution
-        layers = self.encoder([self.encoder.resize(Image.fromarray(_cut(images[n], box))) for n, box in tiles])
+        layers = self.encoder([self.encoder.resize(Image.fromarray(cut(images[n], box))) for n, box in tiles])
         layers = [layer.half() for layer in layers]  # as the cache stores them, so that both ways give one score
         known = None if None in names else [str(names[n]) for n, _ in tiles]
         with torch.inference_mode():
@@ -164,7 +164,8 @@ class Inspector:
         return Prediction(score, threshold, score > threshold, resize_map(anomaly_map, height, width))
 
 
-def _cut(image: np.ndarray, box: Box | None) -> np.ndarray:
+def cut(image: np.ndarray, box: Box | None) -> np.ndarray:
+    """The part of an image that lies in a box; all of it for None."""
     if box is None:
         return image
     left, top, right, bottom = box

@@ -13,25 +13,56 @@ from harmoniad.errors import HarmoniadError
 from harmoniad.files import sha256_file
 
 if TYPE_CHECKING:
+    from harmoniad.export.folder import EngineName
     from harmoniad.features.encoders import Precision
     from harmoniad.inspector import Inspector, Origin
 
+RUNTIMES = ("torch", "onnx", "openvino")
 FILES = ("detector.safetensors", "model.json", "threshold.json")
 
 _REGISTRY = re.compile(r"models:/(?P<name>[^/@'\"]+)(?:@(?P<alias>[^/@'\"]+)|/(?P<version>[0-9]{1,9}))")
 _registry_use = threading.Lock()  # MLflow keeps the address of its store in a global
 
 
-def load(model: str | Path = "champion", device: str = "auto", precision: "Precision" = "float32") -> "Inspector":
-    """Load a model; for `model` see `harmoniad.load`, for the rest `Inspector.load`.
+def load(
+    model: str | Path = "champion",
+    device: str = "auto",
+    precision: "Precision" = "float32",
+    runtime: "EngineName | None" = None,
+) -> "Inspector":
+    """Load a model; for `model` and `runtime` see `harmoniad.load`, for the rest `Inspector.load`.
 
     Raises:
         HarmoniadError: There is no such model, its files are missing, or were changed since it was registered, or it
             was made by another version of harmoniad.
     """
     keep_quiet()
+    exported = _exported(model, runtime)
+    if exported is not None:
+        from harmoniad.export.engines import ExportedInspector
+
+        return ExportedInspector.load(exported)
     with located(model) as (folder, origin):
         return load_folder(folder, origin, device, precision)
+
+
+def _exported(model: str | Path, runtime: "EngineName | None") -> Path | None:
+    """The folder of an exported graph, if that is what is to be run."""
+    from harmoniad.export.folder import Exported, is_export
+
+    if runtime not in (None, *RUNTIMES):
+        raise HarmoniadError(f"runtime: no runtime `{runtime}`. Known: {', '.join(RUNTIMES)}.")
+    if is_export(Path(model)):
+        made_for = Exported.read(Path(model)).runtime
+        if runtime not in (None, made_for):
+            raise HarmoniadError(f"{model}: was exported for {made_for}, not for {runtime}. Leave the runtime out.")
+        return Path(model)
+    if runtime in (None, "torch"):
+        return None
+    from harmoniad.export.run import exported_folder
+    from harmoniad.params import PARAMS_FILE, Params, load_params
+
+    return exported_folder(model, runtime, load_params() if PARAMS_FILE.is_file() else Params())
 
 
 def load_folder(folder: Path, origin: "Origin", device: str, precision: "Precision" = "float32") -> "Inspector":

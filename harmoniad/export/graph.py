@@ -51,9 +51,12 @@ class WholeGraph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
-        layers = [layer.half().float() for layer in self.encoder(images)]  # as the feature cache stores them
-        maps = self._image_score.pixel_maps(self._token_maps(layers), self._resolution)
+        maps = self._image_score.pixel_maps(self.token_maps(images), self._resolution)
         return self._image_score(maps), maps
+
+    def token_maps(self, images: Tensor) -> Tensor:
+        """The detector's own maps (B, h, w)."""
+        return self._token_maps([layer.half().float() for layer in self.encoder(images)])  # as the cache stores them
 
 
 class EncoderGraph(nn.Module):
@@ -236,9 +239,13 @@ def _replace_splits(module: nn.Module) -> None:
 
 
 def shrink_bilinear(
-    images: Tensor, size: Sequence[int], align_corners: bool, scales_h: float | None = None, scales_w: float | None = None
+    images: Tensor,
+    size: Sequence[int],
+    align_corners: bool,
+    scales_h: float | None = None,
+    scales_w: float | None = None,
 ) -> Tensor:
-    """`F.interpolate(..., antialias=True)` as two products with constant matrices; OpenVINO would leave antialias out."""
+    """`F.interpolate(..., antialias=True)` as two products with matrices; OpenVINO leaves antialias out."""
     rows, columns = (_shrinking(old, new) for old, new in zip(images.shape[-2:], size, strict=True))
     return rows.to(images) @ images @ columns.to(images).T
 

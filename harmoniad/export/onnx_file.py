@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OPSET = 20
 INPUT, OUTPUTS = "images", ["score", "anomaly_map"]
-_RESIZED = "resized"
+RESIZED = "resized"
 
 
 def core_of(graph: "WholeGraph", side: int) -> "ModelProto":
@@ -42,7 +42,7 @@ def core_of(graph: "WholeGraph", side: int) -> "ModelProto":
                 (example,),
                 dynamo=True,
                 verbose=False,
-                input_names=[_RESIZED],
+                input_names=[RESIZED],
                 output_names=OUTPUTS,
                 opset_version=OPSET,
             )
@@ -101,32 +101,33 @@ def with_resize(core: "ModelProto", side: int) -> "ModelProto":
         helper.make_node("Shape", [INPUT], ["width"], start=2, end=3),
         helper.make_node("Greater", ["height", "width"], ["higher"]),
         helper.make_node("Squeeze", ["higher"], ["is_upright"]),
-        helper.make_node("If", ["is_upright"], [_RESIZED], then_branch=resized(True), else_branch=resized(False)),
+        helper.make_node("If", ["is_upright"], [RESIZED], then_branch=resized(True), else_branch=resized(False)),
     ]
     before = helper.make_model(
         helper.make_graph(
             nodes,
             "resize",
             [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", "H", "W", 3])],
-            [helper.make_tensor_value_info(_RESIZED, TensorProto.UINT8, ["N", 3, side, side])],
+            [helper.make_tensor_value_info(RESIZED, TensorProto.UINT8, ["N", 3, side, side])],
         ),
         opset_imports=core.opset_import,
         ir_version=core.ir_version,
     )
     core = compose.add_prefix(core, "core_", rename_inputs=False, rename_outputs=False)
-    return compose.merge_models(before, core, io_map=[(_RESIZED, _RESIZED)], name="harmoniad")
+    return compose.merge_models(before, core, io_map=[(RESIZED, RESIZED)], name="harmoniad")
 
 
 def save(model: "ModelProto", path: Path, description: Mapping[str, Any]) -> None:
     """Write a graph, with what it is and its thresholds in its metadata: text as it is, all else as JSON."""
     import onnx
 
-    onnx.helper.set_model_props(model, {key: _text(value) for key, value in description.items()})
+    onnx.helper.set_model_props(model, {key: text_of(value) for key, value in description.items()})
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
+    """Text as it is, anything else as JSON: metadata are text."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
