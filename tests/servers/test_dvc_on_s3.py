@@ -16,15 +16,12 @@ def test_data_set_is_pushed_and_pulled(tmp_path: Path, s3: Any, s3_keys: dict[st
     (folder / "data/mine").mkdir(parents=True)
     (folder / "data/mine/1 ü.png").write_bytes(b"one")
     git(folder, "init", "--quiet")
-    commands = [
-        "init --quiet",
-        "remote add --default store s3://dvc/harmoniad",
-        f"remote modify store endpointurl {s3.meta.endpoint_url}",
-        "add --quiet data/mine",
-        "push --quiet",
-    ]
-    for command in commands:
-        run_command("dvc", *command.split(), cwd=folder, **s3_keys)
+    run_command("dvc", "init", "--quiet", cwd=folder)
+    remote = {"url": "s3://dvc/harmoniad", "endpointurl": s3.meta.endpoint_url}
+    lines = [f"{name} = {value}" for name, value in remote.items()]
+    (folder / ".dvc/config").write_text("\n".join(["[core]", "remote = s3", '[remote "s3"]', *lines]))
+    for command in (["add", "--quiet", "data/mine"], ["push", "--quiet"]):
+        run_command("dvc", *command, cwd=folder, **s3_keys)
     stored = s3.list_objects_v2(Bucket="dvc", Prefix="harmoniad/")["Contents"]
     assert len(stored) == 2  # the image, and the list of the folder's files
     shutil.rmtree(folder / "data/mine")

@@ -59,7 +59,7 @@ def test_registered_model_lives_in_postgresql_and_s3(shared: Any, trained: Path,
     assert not store.STORE_DIR.exists()
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket="mlflow")
     keys = [stored["Key"] for page in pages for stored in page.get("Contents", [])]
-    assert {"MLmodel", "detector.safetensors", "metrics.json", "report.html"} <= {Path(key).name for key in keys}
+    assert {"MLmodel", "detector.safetensors", "metrics.json", "gate.json"} <= {Path(key).name for key in keys}
     connection = psycopg2.connect(postgres.url("mlflow"))
     with connection.cursor() as cursor:
         cursor.execute("SELECT version FROM model_versions WHERE name = %s", (name,))
