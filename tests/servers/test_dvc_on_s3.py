@@ -8,7 +8,8 @@ import pytest
 
 from tests.conftest import git, run_command
 
-pytestmark = pytest.mark.xdist_group("servers")  # one set of servers for all
+# One set of servers for all; on a busy machine they take minutes to start.
+pytestmark = [pytest.mark.xdist_group("servers"), pytest.mark.timeout(900)]
 
 
 def test_data_set_is_pushed_and_pulled(tmp_path: Path, s3: Any, s3_keys: dict[str, str]) -> None:

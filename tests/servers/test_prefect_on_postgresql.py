@@ -10,7 +10,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.training import training
 
-pytestmark = pytest.mark.xdist_group("servers")  # one set of servers for all
+# One set of servers for all; on a busy machine they take minutes to start.
+pytestmark = [pytest.mark.xdist_group("servers"), pytest.mark.timeout(900)]
 
 
 @pytest.fixture
