@@ -188,7 +188,7 @@ def claim(client: "MlflowClient", name: str) -> Iterator[None]:
                 f"another project has been promoting a version of {name} for {SECONDS_TO_WAIT // 60} minutes. "
                 "Run the same command again."
             )
-        # Pauses that are short beside an attempt would let two projects at a slow server step back in step, for minutes.
+        # With pauses short beside an attempt, two projects at a slow server would step back in step, for minutes.
         time.sleep(random.uniform(0.05, max(0.5, 4 * (time.monotonic() - begun))))
     try:
         yield
