@@ -57,7 +57,7 @@ def _exported(model: str | Path, runtime: "EngineName | None") -> Path | None:
         if runtime not in (None, made_for):
             raise HarmoniadError(f"{model}: was exported for {made_for}, not for {runtime}. Leave the runtime out.")
         return Path(model)
-    if runtime in (None, "torch"):
+    if runtime is None or runtime == "torch":
         return None
     from harmoniad.export.run import exported_folder
     from harmoniad.params import PARAMS_FILE, Params, load_params

@@ -147,5 +147,5 @@ def _predictions(
         for start in range(0, len(records), BATCH_SIZE):
             batch = records[start : start + BATCH_SIZE]
             images = [load_rgb(Path(row["path"])) for row in batch]
-            yield from zip(batch, inspector.predict(images, [row["category"] for row in batch]), strict=True)  # type: ignore[misc]
+            yield from zip(batch, inspector.predict(images, [row["category"] for row in batch]), strict=True)
             progress.advance(len(batch))
