@@ -1,4 +1,4 @@
-"""Every detector as a graph in both runtimes, and what the command does when the graph does not answer as torch does."""
+"""Every detector as a graph in both runtimes, and what happens when the graph does not answer as torch does."""
 
 import shutil
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def make(name: str, tmp_path: Path, **design: Any) -> Inspector:
     detector_params = {name: {**DESIGNS[name], **design}}
     params = Params.model_validate(
         {
-            "encoder": {"resolution": 64, "layers": [1, 2]},
+            "encoder": {"resolution": 64, "layers": [0, 1]},
             "detector": detector_params,
             "train": {"steps": 2, "batch_size": 2},
         }
