@@ -8,6 +8,7 @@ here by twins that compute the same, on a copy of the detector that is made for 
 import copy
 import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -131,9 +132,27 @@ def _padim(detector: PadimDetector) -> TokenMaps:
     if not detector._design.joint:
         raise _needs_category("padim")
     mean, whitening = detector._gaussians[ALL_POSITIONS]
+    size = (detector._grid, detector._grid)
+    bounds = pairwise(accumulate((shape[0] for shape in detector._shapes), initial=0))
+    # Chosen beforehand: how many channels of a layer are drawn must not depend on what the graph computes.
+    drawn = [
+        torch.tensor([c - start for c in detector._channels.tolist() if start <= c < end]) for start, end in bounds
+    ]
 
     def token_maps(layers: Sequence[Tensor]) -> Tensor:
-        return mahalanobis(detector._embed(layers), mean, whitening).unflatten(1, (detector._grid, detector._grid))
+        picked = [
+            F.interpolate(
+                layer[:, channels],
+                size=size,
+                mode="bilinear",
+                align_corners=False,
+                antialias=detector._grid < layer.shape[-1],
+            )
+            for layer, channels in zip(layers, drawn, strict=True)
+            if len(channels)
+        ]
+        embeddings = torch.cat(picked, dim=1).flatten(2).transpose(1, 2)
+        return mahalanobis(embeddings, mean, whitening).unflatten(1, size)
 
     return token_maps
 

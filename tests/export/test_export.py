@@ -1,5 +1,6 @@
 """Every detector as a graph in both runtimes, and what happens when the graph does not answer as torch does."""
 
+import copy
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -99,7 +100,7 @@ def test_each_detector_answers_as_torch_does(name: str, tmp_path: Path) -> None:
     reference = make(name, tmp_path)
     images = [*tiles(5), *tiles(1, 40, 130), *tiles(1, 64, 64)]
     wanted = reference.predict(images, "brick")
-    spread = max(p.anomaly_map.max() for p in wanted) - min(p.anomaly_map.min() for p in wanted)
+    spread = float(max(p.anomaly_map.max() for p in wanted) - min(p.anomaly_map.min() for p in wanted))
     for exported in write(reference, tmp_path / "with space ü").values():
         found = exported.predict(images, "brick")
         for one, other in zip(wanted, found, strict=True):
@@ -145,9 +146,23 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported_folder(trained: Path, photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cores() -> list[Any]:
+    """What torch made of `trained`; it takes seconds, so once has to do."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def exported_folder(trained: Path, photos: Path, cores: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("exports") / "graph ü"
-    text = export(trained, "onnx", out, Params(), images=photos)
+    make_core = onnx_file.core_of
+
+    def keep(*arguments: Any) -> Any:
+        cores.append(make_core(*arguments))
+        return cores[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(onnx_file, "core_of", keep)
+        text = export(trained, "onnx", out, Params(), images=photos)
     assert "4 images" in text
     assert "no verdict differs" in text
     return out
@@ -183,10 +198,12 @@ def test_the_graph_tells_what_it_is(exported_folder: Path) -> None:
     assert str(Path(harmoniad.__file__).parent).encode() not in (exported_folder / "model.onnx").read_bytes()
 
 
+@pytest.mark.usefixtures("exported_folder")
 def test_a_model_that_is_not_exported_is_exported_once(
-    trained: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, photos: Path, cores: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(onnx_file, "core_of", lambda *_: copy.deepcopy(cores[0]))
     with pytest.raises(HarmoniadError, match="Or name a folder of images with --images"):
         harmoniad.load(trained, runtime="onnx")
     assert not list(tmp_path.rglob("*.onnx"))
@@ -203,22 +220,26 @@ def test_a_model_that_is_not_exported_is_exported_once(
 @pytest.mark.parametrize(
     ("spoiled", "message"), [("score", "a score differs from torch's by"), ("map", "a pixel differs from torch's by")]
 )
+@pytest.mark.usefixtures("exported_folder")
 def test_a_graph_that_answers_otherwise_is_not_kept(
-    spoiled: str, message: str, trained: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spoiled: str,
+    message: str,
+    trained: Path,
+    photos: Path,
+    cores: list[Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import onnx
 
-    make_core = onnx_file.core_of
-
     def wrong(*arguments: Any) -> Any:
-        core = make_core(*arguments)
+        core = copy.deepcopy(cores[0])
         output, name = core.graph.output[1].name, "anomaly_map_right"
         for node in core.graph.node:
             node.output[:] = [name if each == output else each for each in node.output]
             node.input[:] = [name if each == output else each for each in node.input]
-        value = np.zeros((64, 64) if spoiled == "score" else (32, 32), np.float32)[:32, :32].copy()
-        value[...] = 1e6 if spoiled == "score" else 0
-        value[-1, -1] = 1e6 if spoiled == "score" else -1e3  # the lowest pixel does not enter the score
+        value = np.full((32, 32), 1e6 if spoiled == "score" else 0, np.float32)
+        value[-1, -1] = 1e6 if spoiled == "score" else -1e3  # a low pixel does not enter the score
         core.graph.initializer.append(onnx.numpy_helper.from_array(value, "error"))
         core.graph.node.append(onnx.helper.make_node("Add", [name, "error"], [output]))
         return core
@@ -255,19 +276,19 @@ def test_verdicts_may_differ_at_the_threshold_only(tmp_path: Path) -> None:
 
 
 def test_a_changed_export_is_refused(exported_folder: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(exported_folder, tmp_path / "copy")
-    graph = copy / GRAPH_FILES["onnx"][0]
+    changed = shutil.copytree(exported_folder, tmp_path / "changed")
+    graph = changed / GRAPH_FILES["onnx"][0]
     content = bytearray(graph.read_bytes())
     content[-1] ^= 1
     graph.write_bytes(bytes(content))
     with pytest.raises(HarmoniadError, match="missing or changed since it was exported"):
-        harmoniad.load(copy)
-    write_json(copy / DESCRIPTION, {**read_json(copy / DESCRIPTION), "format": 0})
+        harmoniad.load(changed)
+    write_json(changed / DESCRIPTION, {**read_json(changed / DESCRIPTION), "format": 0})
     with pytest.raises(HarmoniadError, match="an export of another version"):
-        harmoniad.load(copy)
-    write_json(copy / DESCRIPTION, {"format": 1, "runtime": "onnx"})
+        harmoniad.load(changed)
+    write_json(changed / DESCRIPTION, {"format": 1, "runtime": "onnx"})
     with pytest.raises(HarmoniadError, match="damaged"):
-        Exported.read(copy)
+        Exported.read(changed)
 
 
 def test_nothing_of_the_users_is_overwritten(
