@@ -270,9 +270,11 @@ def shrink_bilinear(
 
 
 def _shrinking(old: int, new: int) -> Tensor:
-    """The matrix (new, old) that shrinks one axis: what becomes of each unit vector."""
-    unit = torch.eye(old)[None, :, :, None]  # as (1, C, H, 1)
-    return F.interpolate(unit, size=(new, 1), mode="bilinear", align_corners=False, antialias=True)[0, :, :, 0].T
+    """The matrix (new, old) that shrinks one axis: a triangle as wide as the step, as Pillow's and torch's."""
+    step = max(old / new, 1.0)
+    centres = (torch.arange(new) + 0.5) * (old / new)
+    weights = (1 - (torch.arange(old) + 0.5 - centres[:, None]).abs() / step).clamp(min=0)
+    return weights / weights.sum(1, keepdim=True)
 
 
 def frequencies(count: int, spacing: float = 1.0, **_: Any) -> Tensor:
@@ -288,6 +290,7 @@ def half_frequencies(count: int, spacing: float = 1.0, **_: Any) -> Tensor:
 
 DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {
     torch.ops.aten._upsample_bilinear2d_aa.default: shrink_bilinear,
+    torch.ops.aten._upsample_bilinear2d_aa.vec: shrink_bilinear,  # what `F.interpolate` calls
     torch.ops.aten.fft_fftfreq.default: frequencies,
     torch.ops.aten.fft_rfftfreq.default: half_frequencies,
 }

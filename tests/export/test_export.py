@@ -12,13 +12,14 @@ import pytest
 import torch
 from PIL import Image
 from skimage import data as photographs
+from torch.nn import functional as F
 
 import harmoniad
 from harmoniad.errors import HarmoniadError
 from harmoniad.export import onnx_file, parity
 from harmoniad.export.engines import ENGINES, ExportedInspector, OpenvinoEngine
 from harmoniad.export.folder import DESCRIPTION, GRAPH_FILES, Exported
-from harmoniad.export.graph import RealSplit, hartley, token_maps_of
+from harmoniad.export.graph import RealSplit, hartley, shrink_bilinear, token_maps_of
 from harmoniad.export.run import _write_core, _write_graph, export
 from harmoniad.features.encoders import Encoder, EncoderSpec
 from harmoniad.files import read_json, write_json
@@ -31,15 +32,15 @@ from harmoniad.scoring import ImageScore, Threshold
 from harmoniad.tiling import Tiling
 
 SMALL = {
-    **{"width": 16, "heads": 2, "blocks": 2, "grid": 4, "memory_patches": 60, "head_steps": 2, "memory_channels": 16},
+    **{"width": 16, "heads": 2, "blocks": 1, "grid": 4, "memory_patches": 60, "head_steps": 2, "memory_channels": 16},
     **{"feature_defects": True, "reconstruction": True, "head_split": True, "gate": "content"},
 }
 DESIGNS: dict[str, dict[str, Any]] = {
     "harmoniad": SMALL,
     "patchcore": {},
     "padim": {"grid": 3, "channels": 8},  # smaller than the features' grid: antialiased
-    "dinomaly": {"width": 16, "heads": 2, "blocks": 2, "grid": 4},
-    "inp_former": {"width": 16, "heads": 2, "blocks": 2, "grid": 4},
+    "dinomaly": {"width": 16, "heads": 2, "blocks": 1, "grid": 4},
+    "inp_former": {"width": 16, "heads": 2, "blocks": 1, "grid": 4},
 }
 
 
@@ -135,6 +136,13 @@ def test_the_hartley_split_is_the_fourier_split(kind: Any, size: tuple[int, int]
         for one, other in zip(split(features), RealSplit(split)(features), strict=True):
             torch.testing.assert_close(one, other, atol=2e-6, rtol=0)
     torch.testing.assert_close(hartley(9) @ hartley(9), torch.eye(9), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("old", "new"), [((16, 16), (4, 4)), ((24, 9), (7, 4)), ((5, 5), (3, 5))])
+def test_shrinking_is_torchs(old: tuple[int, int], new: tuple[int, int]) -> None:
+    images = torch.randn(2, 3, *old, generator=torch.Generator().manual_seed(0))
+    wanted = F.interpolate(images, size=new, mode="bilinear", align_corners=False, antialias=True)
+    torch.testing.assert_close(shrink_bilinear(images, new, False), wanted, atol=1e-6, rtol=0)
 
 
 @pytest.fixture(scope="module")
