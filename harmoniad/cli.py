@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from harmoniad import __version__
+from harmoniad.cli_serving import serve_model
 from harmoniad.environment import keep_quiet
 from harmoniad.errors import HarmoniadError
 
@@ -262,6 +263,9 @@ def retrain() -> None:
     from flows.retraining import retrain as run_flow
 
     run_flow()
+
+
+cli.add_command(serve_model)
 
 
 def main() -> NoReturn:
