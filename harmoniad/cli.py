@@ -8,7 +8,8 @@ from typing import Any, NoReturn
 import click
 
 from harmoniad import __version__
-from harmoniad.cli_serving import serve_model
+from harmoniad.cli_score import score
+from harmoniad.cli_serve_model import serve_model
 from harmoniad.environment import keep_quiet
 from harmoniad.errors import HarmoniadError
 
@@ -22,6 +23,9 @@ def cli() -> None:
 
     Run it in the project's folder. `dvc repro` runs the stages that are not up to date, in order.
     """
+
+
+cli.add_command(score)
 
 
 @cli.group()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 from typing import Self
@@ -16,6 +17,8 @@ from harmoniad.features.encoders import Encoder, Precision, choose_device
 from harmoniad.files import read_json
 from harmoniad.inference import Source, predict_stream
 from harmoniad.models.storage import TrainedModel, load_model
+from harmoniad.pictures import Picture, as_list, to_rgb
+from harmoniad.regions import Region, find_regions
 from harmoniad.scoring import Threshold, resize_map
 from harmoniad.tiling import Box
 
@@ -38,12 +41,41 @@ class Prediction:
     is_anomalous: bool
     anomaly_map: np.ndarray
 
+    @cached_property
+    def regions(self) -> list[Region]:
+        """Where the map lies above the threshold, the largest region first; see `find_regions`."""
+        return find_regions(self.anomaly_map, self.threshold, self.is_anomalous)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a model comes from.
+
+    Attributes:
+        name: For people: "harmoniad version 3", or the folder.
+        digest: SHA-256 over the model's files: the same for the same model, wherever it lies.
+        version: In the registry; None for a folder.
+    """
+
+    name: str
+    digest: str
+    version: int | None = None
+
 
 class Inspector:
-    """A detector together with its encoder and its thresholds."""
+    """A detector together with its encoder and its thresholds. Threads may share one.
 
-    def __init__(self, model: TrainedModel, threshold: Threshold, encoder: Encoder) -> None:
-        self.model, self.threshold, self.encoder = model, threshold, encoder
+    Args:
+        model: The detector.
+        threshold: Its thresholds.
+        encoder: What the detector sees images with.
+        origin: Where it comes from, if it was loaded with `harmoniad.load`.
+    """
+
+    def __init__(
+        self, model: TrainedModel, threshold: Threshold, encoder: Encoder, origin: Origin | None = None
+    ) -> None:
+        self.model, self.threshold, self.encoder, self.origin = model, threshold, encoder, origin
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto", precision: Precision = "float32") -> Self:
@@ -63,21 +95,34 @@ class Inspector:
         threshold = Threshold.from_dict(read_json(folder / "threshold.json"))
         return cls(model, threshold, Encoder(model.encoder, chosen, precision))
 
-    def predict(self, images: Sequence[np.ndarray], categories: Sequence[str | None] | None = None) -> list[Prediction]:
+    def predict(
+        self,
+        images: Picture | np.ndarray | Sequence[Picture],
+        categories: str | Sequence[str | None] | None = None,
+    ) -> list[Prediction]:
         """Score images.
 
         Args:
-            images: Arrays (H, W, 3) of uint8, RGB; sizes may differ.
-            categories: Category of each image where it is known; it chooses the threshold.
+            images: Arrays of uint8, (H, W, 3) in RGB, (H, W, 4) or grey (H, W); uint16 grey; Pillow images; paths; or
+                the content of files. Sizes and kinds may differ. An array (B, H, W, 3) is a batch, a single image a
+                batch of one.
+            categories: Category of each image where it is known, or one for all; it chooses the threshold. Where it is
+                None or unknown to the model, the joint threshold holds.
 
         Raises:
-            HarmoniadError: An array has another shape or type.
+            HarmoniadError: An image cannot be decoded, an array has another shape or type, or there are not as many
+                categories as images.
         """
+        pictures = as_list(images)
+        names = [categories] * len(pictures) if isinstance(categories, str) else categories
+        if names is not None and len(names) != len(pictures):
+            raise HarmoniadError(f"{len(pictures)} images, but {len(names)} categories: give one for each image.")
+        arrays = [to_rgb(picture, f"image {number}") for number, picture in enumerate(pictures)]
+        return self._predict(arrays, names)
+
+    def _predict(self, images: Sequence[np.ndarray], categories: Sequence[str | None] | None) -> list[Prediction]:
         if not len(images):
             return []
-        for image in images:
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise HarmoniadError(f"an image must be uint8 (H, W, 3), but one is {image.dtype} {image.shape}.")
         names = list(categories or [None] * len(images))
         boxes = [self.model.tiling.boxes(image.shape[1], image.shape[0]) for image in images]
         tiles = [(number, box) for number, of_image in enumerate(boxes) for box in of_image]

@@ -69,3 +69,44 @@ def make_project() -> Callable[[Path, str], Path]:
 def git(folder: Path, *arguments: str) -> None:
     identity: Sequence[str] = ("-c", "user.name=test", "-c", "user.email=test@example.com")
     subprocess.run(["git", *identity, *arguments], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model at work: PatchCore on 32 px, with the thresholds 0 (bolt), 1000 (nut) and 500 (any other)."""
+    import numpy as np
+    import torch
+
+    from harmoniad.features.encoders import Encoder, EncoderSpec
+    from harmoniad.files import write_json
+    from harmoniad.models.patchcore.detector import PatchcoreDetector
+    from harmoniad.models.storage import TrainedModel, save_model
+    from harmoniad.params import Encoder as EncoderParams
+    from harmoniad.params import Params
+    from harmoniad.scoring import ImageScore, Threshold
+
+    class Features:
+        """The features of some images, in memory."""
+
+        def __init__(self, layers: list[torch.Tensor]) -> None:
+            self.layers = layers
+            self.categories = ["bolt", "nut"] * (len(self) // 2)
+            self.shapes = tuple(tuple(layer.shape[1:]) for layer in layers)
+
+        def __len__(self) -> int:
+            return len(self.layers[0])
+
+        def batch(self, indices: Sequence[int]) -> list[torch.Tensor]:
+            return [layer[list(indices)] for layer in self.layers]
+
+    root, device = tmp_path_factory.mktemp("trained"), torch.device("cpu")
+    spec = EncoderSpec.from_params(EncoderParams(resolution=32, layers=[2]))
+    normal = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    features = Features(Encoder(spec, device)(list(normal)))
+    detector = PatchcoreDetector.create(features.shapes, Params())  # type: ignore[arg-type]
+    detector.fit(features, device=device, checkpoint=root / "checkpoint")  # type: ignore[arg-type]
+    save_model(root / "model", TrainedModel("patchcore", detector, spec, ["bolt", "nut"], "data-1", seed=0))
+    thresholds = {"bolt": 0.0, "nut": 1000.0}
+    threshold = Threshold(0.05, 500.0, thresholds, {"bolt": 1, "nut": 1}, 0.1, ImageScore(0.01, 1, 1.0))
+    write_json(root / "model" / "threshold.json", threshold.to_dict())
+    return root / "model"

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP")  # by content, whatever the file is called
 MAX_PIXELS = 100_000_000
+MAX_SIDE = 65_535  # what JPEG can hold; an image of 100,000,000 × 1 would be cut into a quarter of a million tiles
+MAX_SCANS = 100  # of a progressive JPEG, each of which costs as much as a whole image; cameras write about ten
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _SIGNATURES = (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"RIFF", *_TIFF)
 _DEEP_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I", "F")
 _STRIP = 512  # rows that are converted at once: an image of 20 megapixels as float64 takes 160 MB
 _ORIENTATION = 0x0112  # EXIF tag
+_START_OF_SCAN, _BLOCK = b"\xff\xda", 1 << 20  # a marker of JPEG; how much is searched for it at once
 _BITS, _PLANES, _SEPARATE = 258, 284, 2  # TIFF tags, and a value of the second
 _DETOUR = {"P": "RGBA", "PA": "RGBA", "La": "LA"}  # modes with transparency that Pillow cannot turn into RGB at once
 
@@ -32,7 +35,7 @@ class ImageError(HarmoniadError):
         self.reason = reason
 
 
-def open_image(path: Path, content: bytes | None = None) -> Image.Image:
+def open_image(path: Path, content: bytes | None = None, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Decode an image in the mode that it is stored in, turned upright as its EXIF data says.
 
     Of a file with several pages or frames, the first is taken.
@@ -40,15 +43,16 @@ def open_image(path: Path, content: bytes | None = None) -> Image.Image:
     Args:
         path: The file; where `content` is given, only the name that an error says.
         content: What the file holds, where it does not lie on disk.
+        max_pixels: An image with more is refused before it is decoded.
 
     Raises:
         ImageError: The file is missing, empty, truncated, too large or not an image of one of `FORMATS`.
     """
     try:
         with _source(path, content) as source, Image.open(source, formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
+            _refuse_too_large(image, path, max_pixels)
             _refuse_deep_planes(image, path)
+            _refuse_many_scans(image, source, path)
             image.load()
             return ImageOps.exif_transpose(image)
     except ImageError:
@@ -59,7 +63,33 @@ def open_image(path: Path, content: bytes | None = None) -> Image.Image:
 
 def _source(path: Path, content: bytes | None) -> BinaryIO:
     # Not the path itself: Pillow 13 maps uncompressed TIFF files into memory and garbles those that EXIF turns.
-    return path.open("rb") if content is None else io.BytesIO(content)
+    if content is not None:
+        return io.BytesIO(content)
+    if path.exists() and not path.is_file():  # a pipe would be waited for, for ever
+        raise ImageError(path, "is not a file")
+    return path.open("rb")
+
+
+def _refuse_too_large(image: Image.Image, path: Path, max_pixels: int) -> None:
+    if image.width * image.height > max_pixels:
+        raise ImageError(path, f"is too large (more than {max_pixels / 1_000_000:g} million pixels)")
+    if max(image.size) > MAX_SIDE:
+        raise ImageError(path, f"is too long ({image.width} × {image.height}; more than {MAX_SIDE} pixels a side)")
+
+
+def _refuse_many_scans(image: Image.Image, source: BinaryIO, path: Path) -> None:
+    """Refuse a progressive JPEG that is small on disk and takes minutes, because it has thousands of scans."""
+    if image.format not in ("JPEG", "MPO") or not image.info.get("progressive"):
+        return
+    position = source.tell()
+    source.seek(0)
+    scans, end = 0, b""
+    while block := source.read(_BLOCK):
+        scans += (end + block).count(_START_OF_SCAN)
+        end = block[-1:]
+    source.seek(position)
+    if scans > MAX_SCANS:
+        raise ImageError(path, f"is a progressive JPEG of more than {MAX_SCANS} scans; save it anew")
 
 
 def _refuse_deep_planes(image: Image.Image, path: Path) -> None:
@@ -69,13 +99,13 @@ def _refuse_deep_planes(image: Image.Image, path: Path) -> None:
         raise ImageError(path, "is a TIFF of more than 8 bits with separate planes of colour; save it interleaved")
 
 
-def load_rgb(path: Path, content: bytes | None = None) -> "NDArray[np.uint8]":
-    """Decode an image as (H, W, 3) uint8; transparency is dropped. For `content`, see `open_image`.
+def load_rgb(path: Path, content: bytes | None = None, *, max_pixels: int = MAX_PIXELS) -> "NDArray[np.uint8]":
+    """Decode an image as (H, W, 3) uint8; transparency is dropped. For the arguments, see `open_image`.
 
     Raises:
         ImageError: See `open_image`, or the grey values of a deep image are out of range.
     """
-    return rgb_array(open_image(path, content), path)
+    return rgb_array(open_image(path, content, max_pixels=max_pixels), path)
 
 
 def rgb_array(image: Image.Image, path: Path) -> "NDArray[np.uint8]":

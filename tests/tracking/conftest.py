@@ -16,7 +16,8 @@ from harmoniad.data.manifest import COLUMNS, fingerprint_of_test_images, write_m
 from harmoniad.params import Params, load_params
 from harmoniad.report.decision import PLACE
 from harmoniad.tracking import store
-from harmoniad.tracking.results import Results, read_results
+from harmoniad.tracking.registry import register
+from harmoniad.tracking.results import MODEL_FILES, Results, read_results
 
 THRESHOLD = 9.25  # above it are no good images and all defects that score above all good images
 PATH = ["path", "category"]
@@ -144,3 +145,12 @@ def project(tmp_path: Path, migrated_database: Path, monkeypatch: pytest.MonkeyP
     made = Project(root)
     made.train()
     return made
+
+
+@pytest.fixture
+def registered(project: Project, trained: Path) -> Path:
+    """The folder of a model that is registered in the current project."""
+    for path in MODEL_FILES:
+        shutil.copyfile(trained / path.name, path)
+    register(project.params, read_results())
+    return trained

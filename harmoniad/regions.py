@@ -1,0 +1,54 @@
+"""Where a part looks wrong: connected regions of an anomaly map."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmoniad.tiling import Box
+
+
+@dataclass(frozen=True)
+class Region:
+    """Neighbouring pixels that all lie above the threshold; diagonal neighbours count.
+
+    Attributes:
+        box: Left, top, right, bottom in pixels of the image; right and bottom are the first pixels outside.
+        area: Number of pixels.
+        max_score: Highest pixel.
+    """
+
+    box: Box
+    area: int
+    max_score: float
+
+
+def find_regions(anomaly_map: NDArray[np.float32], threshold: float, is_anomalous: bool) -> list[Region]:
+    """The regions above the threshold, the largest first.
+
+    The image score is a mean of the highest pixels of the map, so that both are on one scale and the image's threshold
+    holds for a pixel too, as in the heat maps. A part that passed may have small regions, too few pixels to flag it.
+    Where a flagged one has none, because its map lost its peak when it shrank to the image's size, the highest pixels
+    count.
+
+    Args:
+        anomaly_map: (H, W) raw scores.
+        threshold: Of the image.
+        is_anomalous: Whether the image is flagged.
+    """
+    from scipy import ndimage
+
+    above = anomaly_map > threshold
+    if is_anomalous and not above.any():
+        above = anomaly_map == anomaly_map.max()
+    labels, count = ndimage.label(above, structure=np.ones((3, 3)))
+    if not count:
+        return []
+    numbers = np.arange(1, count + 1)
+    areas = np.bincount(labels.ravel())[1:]
+    highest = ndimage.maximum(anomaly_map, labels, numbers)
+    regions = [
+        Region((columns.start, rows.start, columns.stop, rows.stop), int(area), float(score))
+        for (rows, columns), area, score in zip(ndimage.find_objects(labels), areas, highest, strict=True)
+    ]
+    return sorted(regions, key=lambda region: (-region.area, -region.max_score, region.box))
