@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harmoniad.params import Params
-from harmoniad.tracking import provenance
+from harmoniad.tracking import provenance, serving
 from harmoniad.tracking.results import DVC_LOCK, EVALUATE_DIR, Results, files_to_log, read_latency
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Metric
-    from mlflow.models import ModelSignature
 
 LONGEST_PARAM, LONGEST_KEY = 6000, 250  # MLflow's own limits
 _PACKAGES = ["mlflow", "numpy", "torch", "torchvision", "timm", "open_clip_torch", "safetensors", "pillow", "pydantic"]
@@ -99,27 +98,12 @@ def _log_model(folder: Path) -> str:
         name="model",
         python_model=str(Path(__file__).with_name("pyfunc_model.py")),
         artifacts={"model": str(folder)},
-        signature=_signature(),
+        signature=serving.signature(),
+        input_example=serving.input_example(),
+        metadata={serving.DIGEST: provenance.folder_digest(folder)},
         pip_requirements=pip_requirements(),
     )
     return str(info.model_id)
-
-
-def _signature() -> "ModelSignature":
-    import numpy as np
-    from mlflow.models import ModelSignature
-    from mlflow.types import ParamSchema, ParamSpec, Schema, TensorSpec
-
-    images = Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))])
-    predictions = Schema(
-        [
-            TensorSpec(np.dtype("float64"), (-1,), "score"),
-            TensorSpec(np.dtype("bool"), (-1,), "is_anomalous"),
-            TensorSpec(np.dtype("float64"), (-1,), "threshold"),
-            TensorSpec(np.dtype("float32"), (-1, -1, -1), "anomaly_map"),
-        ]
-    )
-    return ModelSignature(images, predictions, ParamSchema([ParamSpec("category", "string", "")]))
 
 
 def pip_requirements() -> list[str]:
