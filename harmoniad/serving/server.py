@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 
 from harmoniad.errors import HarmoniadError
@@ -56,6 +57,7 @@ def serve(settings: Settings, tell: Callable[[str], object]) -> None:
             service.model.follow()
             tell(f"serving {service.model.label[0]} on {_address(listening)}")
 
+        warnings.filterwarnings("ignore", module="PIL")  # of damaged images, about which the sender is told
         with _logging(), _quiet_signals():
             loading = threading.Thread(target=load, name="first model", daemon=True)
             loading.start()

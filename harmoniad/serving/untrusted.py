@@ -2,7 +2,6 @@
 
 import io
 import re
-import warnings
 import zipfile
 from dataclasses import dataclass
 
@@ -38,7 +37,7 @@ def read_header(content: bytes, max_pixels: int) -> Header:
         RefusedError: It is too large, no image, or something else besides.
     """
     try:
-        with warnings.catch_warnings(action="ignore"), Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             (width, height), kind = image.size, str(image.format)
     except Image.DecompressionBombError as error:
         raise _too_large(max_pixels) from error
