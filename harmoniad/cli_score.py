@@ -48,11 +48,13 @@ def score(
       1,2  an error in the call: nothing was scored, or no further
     """
     import threading
+    import warnings
 
     import harmoniad
     from harmoniad.report.text import one_line
     from harmoniad.score import run
 
+    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with an image stands in its row
     inspector = harmoniad.load(model, device)
     known = inspector.threshold.categories
     if category and category not in known:

@@ -1,4 +1,7 @@
+import io
+import os
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -202,6 +205,79 @@ def test_decompression_bomb(folder: Path, side: int) -> None:
     assert side**2 > MAX_PIXELS
     with pytest.raises(ImageError, match=r"bomb\.png: is too large \(more than 100 million pixels\)"):
         load_rgb(path)
+
+
+def test_a_limit_of_ones_own(folder: Path) -> None:
+    content = save(folder / "a.png", noise()).read_bytes()
+    assert load_rgb(Path("a"), content, max_pixels=2400).shape == (40, 60, 3)
+    with pytest.raises(ImageError, match=r"a: is too large \(more than 0.002399 million pixels\)"):
+        load_rgb(Path("a"), content, max_pixels=2399)
+
+
+@pytest.mark.parametrize("size", [(100_000, 1), (1, 100_000)])
+def test_threads_of_pixels(folder: Path, size: tuple[int, int]) -> None:
+    path = save(folder / "thread.png", Image.new("L", size))
+    told = rf"thread\.png: is too long \({size[0]} × {size[1]}; more than 65535 pixels a side\)"
+    with pytest.raises(ImageError, match=told):
+        load_rgb(path)
+    assert load_rgb(save(folder / "line.png", Image.new("L", (60_000, 1)))).shape == (1, 60_000, 3)
+
+
+def test_progressive_jpegs_of_thousands_of_scans(folder: Path) -> None:
+    """Each scan costs as much as a whole image: 20 KB on disk would take minutes at 100 megapixels."""
+    path = save(folder / "a.jpg", noise(), progressive=True)
+    content = path.read_bytes()
+    assert load_rgb(path).shape == (40, 60, 3)
+    scan = content[content.rindex(b"\xff\xda") : -2]
+    path.write_bytes(content[:-2] + 200 * scan + b"\xff\xd9")
+    with pytest.raises(ImageError, match=r"a\.jpg: is a progressive JPEG of more than 100 scans"):
+        load_rgb(path)
+
+
+def test_chunks_that_unpack_to_hundreds_of_megabytes(folder: Path) -> None:
+    path = save(folder / "a.png", noise())
+    head, packed = path.read_bytes()[:33], zlib.compress(bytes(100_000_000), 9)
+    for name in (b"zTXt", b"iCCP"):
+        body = name + b"a\0\0" + packed
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        (folder / "bomb.png").write_bytes(head + chunk + path.read_bytes()[33:])
+        with pytest.raises(ImageError, match=r"bomb\.png: the file is damaged or truncated"):
+            load_rgb(folder / "bomb.png")
+
+
+def test_polyglots_are_what_they_begin_with(folder: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("run.py", "print()")
+    picture = save(folder / "a.png", noise()).read_bytes()
+    np.testing.assert_array_equal(load_rgb(Path("a"), picture + buffer.getvalue()), np.asarray(noise()))
+    for content in (buffer.getvalue() + picture, b"%PDF-1.4\n" + picture, b"GIF89a" + picture, buffer.getvalue()):
+        with pytest.raises(ImageError, match="a: is not an image"):
+            load_rgb(Path("a"), content)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+def test_pipes_and_folders_are_not_waited_for(folder: Path) -> None:
+    os.mkfifo(folder / "a.png")
+    for path in (folder / "a.png", folder):
+        with pytest.raises(ImageError, match="is not a file"):
+            load_rgb(path)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged TIFF files
+def test_whatever_bytes_come_it_is_an_array_or_one_line() -> None:
+    rng = np.random.default_rng(0)
+    formats = [("PNG", {}), ("JPEG", {"progressive": True}), ("WEBP", {}), ("BMP", {}), ("TIFF", {})]
+    for number in range(300):
+        buffer, (name, options) = io.BytesIO(), formats[number % len(formats)]
+        noise(20, 30).save(buffer, name, **options)
+        content = bytearray(buffer.getvalue())
+        for position in rng.integers(len(content), size=rng.integers(1, 20)):
+            content[position] = rng.integers(256)
+        try:
+            assert load_rgb(Path("a"), bytes(content)).ndim == 3
+        except ImageError as error:
+            assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "RGB", "RGBA", "I;16"])
