@@ -69,7 +69,7 @@ def mutations(count: int, seed: int) -> Iterator[bytes]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it."""
-    from benchmarks.serving_processes import Client, memory_of, serve_model
+    from serving_processes import Client, memory_of, serve_model
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="champion", help="what `harmoniad serve-model --model` takes")
@@ -91,8 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if status >= 500 or status == 0:
                 problems.append(f"image {number}: {status or 'no answer'}")
             if number == min(WARM_UP, options.images - 1):
-                first = memory_of(process.pid)
-        last = memory_of(process.pid)
+                first = memory_of(process)
+        last = memory_of(process)
         told = ", ".join(f"{status}: {count}" for status, count in sorted(statuses.items()))
         print(f"mutated images: {told}; longest {longest:.2f} s; memory {first / 1e6:.0f} -> {last / 1e6:.0f} MB")
         if last > GROWTH * first:
