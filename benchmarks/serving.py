@@ -2,8 +2,9 @@
 
 `harmoniad serve-model` and `mlflow models serve` run one after the other on loopback, the clients in this process; so
 on few cores they take some of the servers' time. The bare model is `predict_stream` over the same files in a process of
-its own: decoding in threads, batches of 16. Then memory over many requests, and what happens when there are too many
-(both on a model of 32 px, so that it takes a minute; `--memory-model champion` takes the real one).
+its own: decoding in threads, batches of 16. Where other programs run, compare by the time of the processor. Then memory
+over many requests, and what happens when there are too many: both on a model of 32 px, so that it takes a minute
+(`--memory-model champion` takes the real one).
 
     python benchmarks/serving.py --seconds 20
 """
@@ -21,8 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import psutil
 from common import environment_of_child, numbers, run_main
-from serving_processes import Client, memory_of, mlflow_serve, serve_model, tiny_model
+from serving_processes import Client, cpu_seconds, memory_of, mlflow_serve, serve_model, tiny_model
 
 from harmoniad.data.layouts.record import is_image_name
 from harmoniad.errors import HarmoniadError
@@ -36,12 +38,12 @@ import harmoniad
 model = harmoniad.load(sys.argv[1])
 contents = [Path(line).read_bytes() for line in sys.stdin.read().splitlines()]
 def run(seconds):
-    count, start = 0, time.perf_counter()
+    count, start, busy = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - start < seconds:
         count += sum(1 for found in model.predict_stream(contents, batch_size=16) if found.regions is not None)
-    return count / (time.perf_counter() - start)
+    return count / (time.perf_counter() - start), count / (time.process_time() - busy)
 run(2)
-print(run(float(sys.argv[2])))
+print(*run(float(sys.argv[2])))
 """
 
 
@@ -109,33 +111,39 @@ def load(
     return found
 
 
-def bare_model(model: str, files: Sequence[Path], seconds: float) -> float:
-    """Images a second without a server."""
+def bare_model(model: str, files: Sequence[Path], seconds: float) -> tuple[float, float]:
+    """Images a second without a server, and images a second of the processor's time."""
     command = [sys.executable, "-c", BARE, model, str(seconds)]
     text = "\n".join(str(file) for file in files)
     environment = environment_of_child()
     result = subprocess.run(command, input=text, env=environment, text=True, capture_output=True, check=False)
     if result.returncode:
         raise HarmoniadError(result.stderr.strip().splitlines()[-1])
-    return float(result.stdout.split()[-1])
+    rate, per_cpu = map(float, result.stdout.split()[-2:])
+    print(f"bare model: {rate:.2f} images/s, {per_cpu:.2f} a second of the processor", flush=True)
+    return rate, per_cpu
 
 
 def measure(
     name: str,
     send: Callable[[Client], Callable[[bytes], int]],
-    address: str,
+    server: tuple[str, psutil.Process],
     images: Sequence[bytes],
     options: argparse.Namespace,
-    bare: float,
+    bare: tuple[float, float],
 ) -> list[str]:
-    """The rows of one server."""
+    """The rows of one server, which is given with its address and process."""
+    address, process = server
     load(send, address, images, 4, requests=20)  # warm
     rows = []
     for clients in options.clients:
+        busy = cpu_seconds(process)
         found = load(send, address, images, clients, seconds=options.seconds)
+        per_cpu = found.statuses[200] / (cpu_seconds(process) - busy)
         bad = sum(count for status, count in found.statuses.items() if status != 200)
         times = ", ".join(f"{found.percentile(percent):.0f}" for percent in (50, 95, 99))
-        rows.append(f"| {name} | {clients} | {found.rate:.2f} | {found.rate / bare:.2f} | {times} | {bad} |")
+        shares = f"{found.rate / bare[0]:.2f} | {per_cpu / bare[1]:.2f}"
+        rows.append(f"| {name} | {clients} | {found.rate:.2f} | {shares} | {times} | {bad} |")
         print(rows[-1], flush=True)
     return rows
 
@@ -184,20 +192,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise HarmoniadError(f"{options.data}: no test images. Name a folder in the layout of MVTec with --data.")
     images = [file.read_bytes() for file in files]
     bare = [bare_model(options.model, files, options.seconds)]
-    print(f"bare model: {bare[0]:.2f} images/s", flush=True)
     lines: list[str] = []
     with tempfile.TemporaryDirectory(prefix="harmoniad-") as temporary:
         kept = ("--keep", options.keep, "--review-dir", f"{temporary}/review")
-        with serve_model(options.model, *kept) as (address, _):
-            lines += measure("serve-model", lambda client: client.predict, address, images, options, bare[0])
+        with serve_model(options.model, *kept) as server:
+            lines += measure("serve-model", lambda client: client.predict, server, images, options, bare[0])
         bare.append(bare_model(options.model, files, options.seconds))
-        print(f"bare model again: {bare[1]:.2f} images/s", flush=True)
         if options.mlflow:
-            with mlflow_serve(options.mlflow) as where:
-                if where is None:
-                    lines.append("| mlflow models serve | | did not start | | | |")
+            with mlflow_serve(options.mlflow) as server:
+                if server is None:
+                    lines.append("| mlflow models serve | | did not start | | | | |")
                 else:
-                    lines += measure("mlflow", lambda client: client.invoke, where, images, options, bare[0])
+                    lines += measure("mlflow", lambda client: client.invoke, server, images, options, bare[0])
         tail = []
         if options.memory_requests:
             model = options.memory_model
@@ -208,10 +214,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             tail.append(memory(model, images, options.memory_requests))
             tail.append(overload(model, images, 10))
     head = [
-        f"bare model: {bare[0]:.2f} images/s before, {bare[1]:.2f} after",
+        f"bare model: {bare[0][0]:.2f} images/s before, {bare[1][0]:.2f} after; "
+        f"{bare[0][1]:.2f} and {bare[1][1]:.2f} a second of the processor",
         "",
-        "| | clients | images/s | of the bare model | p50, p95, p99 ms | not 200 |",
-        "|---|---|---|---|---|---|",
+        "| | clients | images/s | of the bare model | the same by processor time | p50, p95, p99 ms | not 200 |",
+        "|---|---|---|---|---|---|---|",
     ]
     text = "\n".join([*head, *lines, "", *tail])
     print(text)

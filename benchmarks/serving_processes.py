@@ -79,8 +79,8 @@ def serve_model(model: str, *options: str) -> Iterator[tuple[str, psutil.Process
 
 
 @contextlib.contextmanager
-def mlflow_serve(model: str) -> Iterator[str | None]:
-    """Run `mlflow models serve`, and give its address when it is ready; None if it does not start."""
+def mlflow_serve(model: str) -> Iterator[tuple[str, psutil.Process] | None]:
+    """Run `mlflow models serve`, and give its address and process when it is ready; None if it does not start."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "models", "serve", "--model-uri", model, "--env-manager", "local"]
@@ -91,7 +91,7 @@ def mlflow_serve(model: str) -> Iterator[str | None]:
                 yield None
                 return
             time.sleep(1)
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", psutil.Process(process.pid)
 
 
 @contextlib.contextmanager
@@ -117,6 +117,12 @@ def _running(command: list[str], stdout: int) -> Iterator[subprocess.Popen[str]]
 def memory_of(process: psutil.Process) -> int:
     """Bytes that a process has in memory."""
     return int(process.memory_info().rss)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """What a process and those that it started have had of the processor."""
+    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
+    return sum(each.user + each.system for each in times)
 
 
 def tiny_model(folder: Path) -> None:
