@@ -119,12 +119,12 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(
         Guard, settings=service.settings, keys=service.keys, metrics=service.metrics, is_full=lambda: service.is_full
     )
-    _add_errors(app)
-    _add_predict(app, service)
-    _add_service_routes(app, service)
     templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    _add_errors(app, templates)
+    _add_predict(app, service)
+    _add_service_routes(app, service)
     _add_docs(app, templates)
     if service.review is not None:
         decisions = Decisions(service.review, service.settings.data_set, service.settings.kinds)
@@ -223,8 +223,8 @@ def _add_docs(app: FastAPI, templates: jinja2.Environment) -> None:
     app.openapi = with_problem  # type: ignore[method-assign]
 
 
-def _add_errors(app: FastAPI) -> None:
-    """Every error is one line in `detail`."""
+def _add_errors(app: FastAPI, templates: jinja2.Environment) -> None:
+    """Every error is one line: in `detail`, or for a person on a page."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -237,7 +237,10 @@ def _add_errors(app: FastAPI) -> None:
         return JSONResponse({"detail": str(error)}, error.status)
 
     @app.exception_handler(StarletteHTTPException)
-    async def failed(request: Request, error: StarletteHTTPException) -> JSONResponse:
+    async def failed(request: Request, error: StarletteHTTPException) -> Response:
+        if "text/html" in request.headers.get("accept", ""):
+            page = templates.get_template("problem.html").render(problem=error.detail)
+            return HTMLResponse(page, error.status_code, headers=error.headers)
         return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
 
     @app.exception_handler(Exception)

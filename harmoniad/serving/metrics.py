@@ -27,6 +27,7 @@ class Metrics:
             "harmoniad_batch_size", "Images in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=registry
         )
         self.verdicts = Counter("harmoniad_verdicts", "Images judged.", ["verdict"], registry=registry)
+        self.not_kept = Counter("harmoniad_review_not_kept", "Images not kept for review.", registry=registry)
         self.reloads = Counter("harmoniad_model_reloads", "Models taken or not.", ["outcome"], registry=registry)
         queue = Gauge("harmoniad_queue_length", "Requests for a prediction under way.", registry=registry)
         queue.set_function(under_way)

@@ -10,11 +10,11 @@ import warnings
 from collections.abc import Callable, Iterator
 
 from harmoniad.errors import HarmoniadError
+from harmoniad.serving.current_model import LOGGER
 from harmoniad.serving.settings import Settings
 
-LOGGER = logging.getLogger("harmoniad.serving")
 STOP_SECONDS = 60  # for what is under way when the server is told to stop
-CONNECTIONS = 4  # for each place in the queue
+CONNECTIONS = 256  # at once, or four for each place in the queue; more get 503
 
 
 def serve(settings: Settings, tell: Callable[[str], object]) -> None:
@@ -41,7 +41,7 @@ def serve(settings: Settings, tell: Callable[[str], object]) -> None:
             log_level="warning",
             access_log=False,
             server_header=False,
-            limit_concurrency=CONNECTIONS * settings.queue,
+            limit_concurrency=max(CONNECTIONS, 4 * settings.queue),
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         server = uvicorn.Server(config)

@@ -151,3 +151,19 @@ def test_closing_finishes_what_has_been_taken(make_service: Callable[..., Servic
 def test_two_servers_do_not_share_a_review_folder(client: TestClient) -> None:
     with pytest.raises(harmoniad.errors.HarmoniadError, match="another server uses it"):
         Service(Settings())
+
+
+def test_a_full_disk_costs_no_verdict(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object, **values: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(client.service.review, "add", fails)  # type: ignore[attr-defined]
+    answer = client.post("/predict", files={"image": png()}, data={"category": "bolt"})
+    assert (answer.status_code, answer.json()["is_anomalous"]) == (200, True)
+    assert "harmoniad_review_not_kept_total 1.0" in client.get("/metrics").text
+
+
+def test_a_person_gets_a_page_and_a_program_json(client: TestClient) -> None:
+    address = "/review/items/x/photo.jpg"
+    assert "Back to the review page" in client.get(address, headers={"Accept": "text/html,*/*"}).text
+    assert client.get(address).json()["detail"].startswith("no such image")
