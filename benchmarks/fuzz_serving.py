@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             problems.append("memory grew")
         if options.schemathesis:
             problems += _schemathesis(options.schemathesis, address, options.examples)
-        if not client.is_ready():
+        if not Client(address).is_ready():
             problems.append("the server is not ready any more")
     for problem in problems:
         print(problem)

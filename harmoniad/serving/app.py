@@ -204,8 +204,8 @@ def _add_service_routes(app: FastAPI, service: Service) -> None:
 
 def _add_docs(app: FastAPI, templates: jinja2.Environment) -> None:
     @app.get("/docs", include_in_schema=False)
-    def docs() -> HTMLResponse:
-        return HTMLResponse(templates.get_template("docs.html").render(api=app.openapi()))
+    def docs(request: Request) -> HTMLResponse:
+        return HTMLResponse(templates.get_template("docs.html").render(api=app.openapi(), base=request.base_url))
 
     described = app.openapi
 
