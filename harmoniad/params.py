@@ -365,6 +365,16 @@ class Gate(Section):
     """Milliseconds that an image may take from file to verdict, as the evaluate stage measured it; 0 sets no limit."""
 
 
+class Notify(Section):
+    """Who is told how a retraining ended; nobody by default, then it is a line in the log."""
+
+    webhook: Annotated[str, Field(pattern=r"^(https?://\S+|[A-Za-z_][A-Za-z0-9_]*)?$")] = ""
+    """An address that takes JSON (`text`, `status`, `title`, `paragraph`, `links`), or the name of an environment
+    variable that holds it. An address with a secret in it belongs into the variable: `params.yaml` is committed."""
+    prefect_block: Annotated[str, Field(pattern=r"^([a-z0-9-]+/[\w -]+)?$")] = ""
+    """A notification block on the Prefect server, as `type/name`, such as `slack-webhook/factory`."""
+
+
 class Params(Section):
     """All of `params.yaml`."""
 
@@ -384,6 +394,7 @@ class Params(Section):
     evaluate: Evaluate = Evaluate()
     register_: Register = Field(default_factory=Register, alias="register")
     gate: Gate = Gate()
+    notify: Notify = Notify()
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
@@ -425,4 +436,6 @@ def _first_problem(error: ValidationError) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key `{key}`. Remove it or mend its name."
+    if key.startswith("notify."):  # it may hold a secret
+        return f"`{key}`: {problem['msg']}."
     return f"`{key}`: {problem['msg']}, but it is {problem['input']!r}."
