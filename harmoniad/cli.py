@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import click
 
 from harmoniad import __version__
+from harmoniad.cli_serve import announce, serve
 from harmoniad.environment import keep_quiet
 from harmoniad.errors import TRY_AGAIN, HarmoniadError, UnreachableError
 
@@ -138,6 +139,14 @@ def encode() -> None:
 
 
 @cli.command()
+def start() -> None:
+    """Stage: fetch the champion's weights if train.warm_start asks for them."""
+    from harmoniad.stages import start as stage
+
+    click.echo(stage.run(_params()))
+
+
+@cli.command()
 def train() -> None:
     """Stage: train one model over all categories."""
     from harmoniad.stages import train as stage
@@ -263,6 +272,10 @@ def retrain() -> None:
     from flows.retraining import retrain as run_flow
 
     run_flow()
+
+
+cli.add_command(serve)
+cli.add_command(announce)
 
 
 def main() -> NoReturn:

@@ -307,6 +307,11 @@ class Train(Section):
     """Share of the best fitted points whose gradient is damped, reached at `hard_mining_steps`."""
     hard_mining_steps: Positive = 1000
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 20
+    warm_start: bool = False
+    """Start from the champion's weights where detector, design and encoder are the same; otherwise, and for detectors
+    without such weights (PatchCore, PaDiM), from scratch. The stage `start` keeps the weights in `results/start/model`,
+    which DVC versions with the rest: `dvc repro` of an old commit after `dvc checkout` gives the same model. Without
+    them, in DVC's cache or its remote, it starts from the present champion and gives another one."""
 
 
 class Evaluate(Section):

@@ -94,9 +94,16 @@ stages:
     - results/validate
     outs:
     - results/encode
+  start:
+    cmd: python -c "import os; os.makedirs('results/start/model')"
+    deps:
+    - results/encode
+    outs:
+    - results/start/model
   train:
     cmd: python stage.py train
     deps:
+    - results/start/model
     - results/encode
     outs:
     - results/train

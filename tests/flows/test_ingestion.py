@@ -17,8 +17,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
 from flows.ingestion import _end, take_in
 from flows.retraining import retraining
-from harmoniad.factory.story import Story
 from harmoniad.factory.drift import LOOK, NOTHING_NEW, RETRAIN
+from harmoniad.factory.story import Story
 from tests.factory.conftest import take_shot, trained, trained_template  # noqa: F401
 
 pytestmark = pytest.mark.xdist_group("prefect")  # one server for all
