@@ -203,7 +203,12 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = subprocess.Popen(
             [sys.executable, "-m", "prefect", *arguments],
             cwd=home,
-            env={**os.environ, "PREFECT_HOME": str(home)},
+            env={
+                **os.environ,
+                "PREFECT_HOME": str(home),
+                "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "3",  # 30 by default
+                "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",  # 60 by default
+            },
             stdout=output,
             stderr=output,
         )
