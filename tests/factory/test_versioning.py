@@ -144,6 +144,7 @@ def test_the_results_are_committed_with_what_the_gate_decided_and_nothing_else(
     dvc("remote", "add", "--default", "store", str(tmp_path / "remote x"))
     Path("params.yaml").write_text("seed: 0\n")
     Path("dvc.yaml").write_text("stages:\n  train:\n    cmd: mkdir out && echo 1 > out/model\n    outs: [out]\n")
+    Path(".gitignore").write_text("/out\n")
     Path("notes.txt").write_text("mine")
     sh("git", "add", "--all", ":(exclude)data/plant")
     sh("git", "commit", "-qm", "start")
