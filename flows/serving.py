@@ -1,8 +1,10 @@
 """Retraining by a schedule or whenever new images are complete, on one machine; and telling a server of new images."""
 
 import asyncio
+import contextlib
 import contextvars
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.events import Event, Resource
 from prefect.events.clients import get_events_client
 from prefect.flows import EntrypointType
+from prefect.runner import Runner
 from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
@@ -49,19 +52,28 @@ def serve(
     try:
         with FileLock(LOCK, timeout=0), server() as url:
             say(f"serve: {_when(schedule, quiet_seconds)}. Prefect's pages: {url.removesuffix('/api')}. Ctrl-C stops.")
-            name = _project()
-            if quiet_seconds is not None:
-                _in_background(lambda: watch(quiet_seconds, lambda count: _start_run(name, count, say), say))
-            retraining.serve(
+            runner, name = Runner(name=_project()), _project()
+            runner.add_flow(
+                retraining,
                 name=name,
                 schedule=Cron(schedule.cron, timezone=schedule.timezone) if schedule else None,
-                global_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
+                concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
                 entrypoint_type=EntrypointType.MODULE_PATH,
-                print_starting_message=False,
             )
+            if quiet_seconds is not None:
+                _in_background(lambda: watch(quiet_seconds, lambda count: _start_run(name, count, say), say))
+            _run_until_told_to_stop(runner)
     except Timeout as error:
         raise HarmoniadError("another `harmoniad serve` is running in this folder. End it first.") from error
     say("serve: stopped. What had finished is kept: the next retraining goes on where this one was.")
+
+
+def _run_until_told_to_stop(runner: Runner) -> None:
+    """Run what is due; at Ctrl-C or SIGTERM the runner ends the retraining and reports it."""
+    # The runner's own handler exits at once, in the middle of whatever its loop was doing.
+    runner.handle_sigterm = lambda *_: signal.raise_signal(signal.SIGINT)  # type: ignore[method-assign]
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(runner.start())
 
 
 def schedule_of(cron: str, timezone: str | None) -> CronSchedule:
