@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 from filelock import FileLock, Timeout
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
@@ -22,6 +23,7 @@ from prefect.schedules import Cron
 from prefect.settings import PREFECT_API_URL
 from pydantic import ValidationError
 
+from flows.command import SECONDS_TO_END, end_tree
 from flows.retraining import retraining
 from flows.server import server
 from harmoniad.environment import STATE_DIR
@@ -62,18 +64,44 @@ def serve(
             )
             if quiet_seconds is not None:
                 _in_background(lambda: watch(quiet_seconds, lambda count: _start_run(name, count, say), say))
-            _run_until_told_to_stop(runner)
+            asyncio.run(_run_until_told_to_stop(runner, others=psutil.Process().children()))
     except Timeout as error:
         raise HarmoniadError("another `harmoniad serve` is running in this folder. End it first.") from error
     say("serve: stopped. What had finished is kept: the next retraining goes on where this one was.")
 
 
-def _run_until_told_to_stop(runner: Runner) -> None:
-    """Run what is due; at Ctrl-C or SIGTERM the runner ends the retraining and reports it."""
-    # The runner's own handler exits at once, in the middle of whatever its loop was doing.
-    runner.handle_sigterm = lambda *_: signal.raise_signal(signal.SIGINT)  # type: ignore[method-assign]
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(runner.start())
+async def _run_until_told_to_stop(runner: Runner, others: list[psutil.Process]) -> None:
+    """Run what is due; at Ctrl-C or SIGTERM end the retraining, which ends its stage and tells the server, and return.
+
+    The runner's own way out waits for its runs, or exits in the middle of whatever its loop is doing.
+    """
+    loop, work = asyncio.get_running_loop(), asyncio.create_task(runner.start())
+    ending: list[asyncio.Task[None]] = []
+
+    async def end() -> None:
+        await asyncio.to_thread(_end_children, others)
+        work.cancel()
+
+    def stop(*_: object) -> None:
+        if not ending:
+            loop.call_soon_threadsafe(lambda: ending.append(loop.create_task(end())))
+
+    runner.handle_sigterm = stop  # type: ignore[method-assign]  # it will be installed by the runner
+    signal.signal(signal.SIGINT, stop)
+    with contextlib.suppress(asyncio.CancelledError):
+        await work
+
+
+def _end_children(others: list[psutil.Process]) -> None:
+    for child in psutil.Process().children():
+        if child not in others:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.terminate()
+                with contextlib.suppress(psutil.TimeoutExpired):
+                    child.wait(2 * SECONDS_TO_END)
+    for child in psutil.Process().children():
+        if child not in others:
+            end_tree(child.pid)
 
 
 def schedule_of(cron: str, timezone: str | None) -> CronSchedule:
