@@ -187,6 +187,8 @@ class Harmoniad(Section):
     head: bool = True
     """Head 2: a network on the deviation, trained on made defects."""
     head_steps: Positive = 400
+    head_split: bool = False
+    """Whether its two paths see the low and the high band of the deviation; otherwise both see all of it."""
     feature_defects: bool = False
     """Teach head 2 defects that are made in the features, too."""
     feature_noise: Annotated[float, Field(gt=0)] = 0.5
@@ -194,7 +196,7 @@ class Harmoniad(Section):
     fusion: Literal["earned", "equal"] = "earned"
     """Weights of the maps: earned on good images against copies with made defects, or equal."""
     split: bool = True
-    """The frequency split of head 1 and head 2; without it both paths see all frequencies."""
+    """The frequency split of head 1; without it the decoder is a plain one."""
     gate: Literal["soft", "hard", "gaussian", "content"] = "soft"
     gate_radius: Fraction = 0.15
     """Radius of the gate, of 1 for the highest frequency; where it is learned, its start."""
