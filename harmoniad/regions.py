@@ -41,14 +41,11 @@ def find_regions(anomaly_map: NDArray[np.float32], threshold: float, is_anomalou
     above = anomaly_map > threshold
     if is_anomalous and not above.any():
         above = anomaly_map == anomaly_map.max()
-    labels, count = ndimage.label(above, structure=np.ones((3, 3)))
-    if not count:
-        return []
-    numbers = np.arange(1, count + 1)
-    areas = np.bincount(labels.ravel())[1:]
-    highest = ndimage.maximum(anomaly_map, labels, numbers)
-    regions = [
-        Region((columns.start, rows.start, columns.stop, rows.stop), int(area), float(score))
-        for (rows, columns), area, score in zip(ndimage.find_objects(labels), areas, highest, strict=True)
-    ]
+    labels, _ = ndimage.label(above, structure=np.ones((3, 3)))
+    regions = []
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
+        # In its box alone: scipy's own maximum sorts the whole map, which takes a minute at 100 megapixels.
+        pixels = anomaly_map[rows, columns][labels[rows, columns] == number]
+        box = (columns.start, rows.start, columns.stop, rows.stop)
+        regions.append(Region(box, pixels.size, float(pixels.max())))
     return sorted(regions, key=lambda region: (-region.area, -region.max_score, region.box))
