@@ -45,12 +45,12 @@ def serve(settings: Settings, tell: Callable[[str], object]) -> None:
             timeout_graceful_shutdown=STOP_SECONDS,
         )
         server = uvicorn.Server(config)
-        problem: list[HarmoniadError] = []
+        problem: list[Exception] = []
 
         def load() -> None:
             try:
                 service.model.load()
-            except HarmoniadError as error:
+            except Exception as error:  # raised in the main thread, which must not serve without a model
                 problem.append(error)
                 server.should_exit = True
                 return

@@ -1,5 +1,6 @@
 """Images and requests that nobody should send."""
 
+import asyncio
 import io
 import json
 import struct
@@ -7,6 +8,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -224,3 +226,24 @@ def test_mutated_images_give_no_500(client: TestClient) -> None:
         assert answer.status_code in (200, 413, 422), answer.text
         json.loads(answer.text)
     assert 422 in statuses and 200 in statuses
+
+
+def test_who_sends_too_slowly_is_not_waited_for(
+    make_client: Callable[..., TestClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harmoniad.serving.guard.BODY_SECONDS", 0.1)
+    client = make_client(keep="none")
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers, "query_string": b""}
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.03)
+        return {"type": "http.request", "body": b"--x", "more_body": True}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    asyncio.run(client.app(scope | {"scheme": "http", "server": ("127.0.0.1", 80)}, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 408
+    assert dict(sent[0]["headers"])[b"connection"] == b"close"
