@@ -241,7 +241,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/month"), help="default: %(default)s")
     options = parser.parse_args(arguments)
     keep_quiet()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing it has started is left behind
     start = time.time()
     story = short() if options.short else month(options.days)
     out = options.out.resolve()
@@ -262,4 +261,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing it has started is left behind
     common.run_main(main)

@@ -162,8 +162,8 @@ def short() -> Story:
     """Three days for the tests."""
     new = (Batch("brick", "good", 14), Batch("brick", "hole", 3))
     days = [
-        Day(1, good=5, corrupt=2, kill="encode", defects=(Batch("label", "stain", 1),), note="the first training"),
-        Day(2, good=0, new_category=new, shelf=4),
+        Day(1, good=5, corrupt=2, defects=(Batch("label", "stain", 1),), note="the first training"),
+        Day(2, good=0, new_category=new, shelf=4, kill="encode"),
         Day(3, good=0, half=False, mislabelled=Batch("label", "stain", 20)),
     ]
     return Story(

@@ -2,12 +2,16 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 STAGES = ("ingest", "drift", "version", "prepare", "validate", "encode", "train", "evaluate", "register")
+
+
+_BEFORE_DVC = ("ingest", "drift", "version")  # the flow runs these itself, and DVC the others
 
 
 @dataclass(frozen=True)
@@ -18,8 +22,9 @@ class Seconds:
         wall: Of the whole run, as a clock on the wall has it.
         cpu: Of the processor, user and system, of all its processes.
         stages: Wall time of each stage's own process; of killed ones nothing is known.
-        dvc: Wall time of DVC's processes for the stages, without the stages.
+        dvc: Wall time of `dvc repro`, without the stages.
         flow: The rest: Prefect's engine and the flow.
+        cpu_of: Processor time of the stages, and of `dvc` and `flow`.
     """
 
     wall: float
@@ -27,11 +32,7 @@ class Seconds:
     stages: dict[str, float] = field(default_factory=dict)
     dvc: float = 0.0
     flow: float = 0.0
-
-    @property
-    def orchestration(self) -> float:
-        """What is not a stage's own."""
-        return self.dvc + self.flow
+    cpu_of: dict[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """For the state of a play."""
@@ -40,37 +41,36 @@ class Seconds:
 
 def total(runs: Sequence[Seconds]) -> Seconds:
     """The sum of several runs."""
-    stages: dict[str, float] = {}
-    for run in runs:
-        for stage, seconds in run.stages.items():
-            stages[stage] = stages.get(stage, 0.0) + seconds
-    return Seconds(
-        *(sum(getattr(run, name) for run in runs) for name in ("wall", "cpu")),
-        stages,
-        sum(run.dvc for run in runs),
-        sum(run.flow for run in runs),
-    )
+    wall, cpu, dvc, flow = (sum(getattr(run, name) for run in runs) for name in ("wall", "cpu", "dvc", "flow"))
+    return Seconds(wall, cpu, _sum(run.stages for run in runs), dvc, flow, _sum(run.cpu_of for run in runs))
+
+
+def _sum(tables: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    found: Counter[str] = Counter()
+    for table in tables:
+        found.update(table)
+    return dict(found)
 
 
 def read_clock(file: Path, start: float, wall: float, cpu: float) -> Seconds:
     """Sum up the processes that have noted themselves since `start`; see `clock/sitecustomize.py`."""
-    if not file.is_file():
-        return Seconds(wall, cpu, flow=wall)
-    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
-    records = [record for record in records if record["start"] >= start - 0.5]
-    stages: dict[str, float] = {}
-    of_tasks = in_dvc = 0.0
-    for record in records:
-        took, stage = record["end"] - record["start"], stage_of(record["command"])
-        if stage:
-            stages[stage] = stages.get(stage, 0.0) + took
-        if "repro" in record["command"]:
-            in_dvc += took
-            of_tasks += took
-        elif stage in ("ingest", "drift", "version"):
-            of_tasks += took
-    dvc = max(0.0, in_dvc - sum(took for stage, took in stages.items() if stage not in ("ingest", "drift", "version")))
-    return Seconds(wall, cpu, stages, dvc, wall - of_tasks)
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    stages: Counter[str] = Counter()
+    cpu_of: Counter[str] = Counter()
+    repro = 0.0
+    for record in map(json.loads, lines):
+        if record["start"] < start:
+            continue
+        command, took = record["command"], record["end"] - record["start"]
+        stage = stage_of(command)
+        stages[stage] += took
+        repro += took * ("repro" in command)
+        in_version = {"add", "diff", "push"} & set(command)
+        cpu_of["dvc" if "repro" in command else "version" if in_version else stage or "flow"] += record["cpu"]
+    del stages[""]
+    by_flow = sum(stages[stage] for stage in _BEFORE_DVC)
+    by_dvc = stages.total() - by_flow
+    return Seconds(wall, cpu, dict(stages), max(0.0, repro - by_dvc), wall - by_flow - repro, dict(cpu_of))
 
 
 def stage_of(command: Sequence[str]) -> str:
