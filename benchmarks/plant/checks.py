@@ -147,10 +147,10 @@ def ageing_lamp_noticed(records: Sequence[Record], story: Story) -> list[Check]:
 
 def troubles_happened(records: Sequence[Record], story: Story) -> list[Check]:
     """Every kill, the full disk and the missing MLflow took place and were survived."""
-    expected = sum(bool(day.kill) + day.full_disk + day.no_mlflow for day in story.days)
+    expected = sum(len(day.kills) + day.full_disk + day.no_mlflow for day in story.days)
     if not expected:
         return []
-    happened = [text for record in records for text in record.troubles if "did not happen" not in text]
+    happened = [text for record in records for text in record.troubles]
     text = f"{len(happened)} of {expected}; after each the retraining was started again and went through"
     return [Check("kills, full disk and missing MLflow are survived", len(happened) == expected, text)]
 

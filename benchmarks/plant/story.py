@@ -31,7 +31,7 @@ class Day:
         new_category: A product that is made from this day on.
         shelf: Good parts of it that a person puts among the test images by hand.
         mislabelled: Defective parts that come as good ones.
-        kill: The stage that is killed with everything around it.
+        kills: The stages that are killed with everything around them.
         full_disk: Whether the disk has hardly any room left.
         no_mlflow: Whether MLflow cannot be reached.
     """
@@ -46,7 +46,7 @@ class Day:
     new_category: tuple[Batch, ...] = ()
     shelf: int = 0
     mislabelled: Batch | None = None
-    kill: str = ""
+    kills: tuple[str, ...] = ()
     full_disk: bool = False
     no_mlflow: bool = False
     note: str = ""
@@ -63,7 +63,7 @@ class Day:
             "a picture comes twice": self.duplicate,
             "new category " + "".join({batch.category for batch in self.new_category}): bool(self.new_category),
             f"{self.shelf} good test images of it by hand": self.shelf > 0,
-            f"kill -9 in {self.kill}": bool(self.kill),
+            f"kill -9 in {' and '.join(self.kills)}": bool(self.kills),
             "disk full": self.full_disk,
             "MLflow unreachable": self.no_mlflow,
         }
@@ -142,7 +142,7 @@ def month(days: int = 30) -> Story:
                 new_category=new if number == 18 else (),
                 shelf=8 if number == 18 else 0,
                 mislabelled=Batch("label", "stain", 24) if number == 21 else None,
-                kill=KILLS.get(number, ""),
+                kills=tuple(filter(None, [KILLS.get(number, "")])),
                 full_disk=number == 25,
                 no_mlflow=number == 27,
                 note=note,
@@ -163,7 +163,7 @@ def short() -> Story:
     new = (Batch("brick", "good", 14), Batch("brick", "hole", 3))
     days = [
         Day(1, good=5, corrupt=2, defects=(Batch("label", "stain", 1),), note="the first training"),
-        Day(2, good=0, new_category=new, shelf=4, kill="encode"),
+        Day(2, good=0, new_category=new, shelf=4, kills=("encode",)),
         Day(3, good=0, half=False, mislabelled=Batch("label", "stain", 20)),
     ]
     return Story(

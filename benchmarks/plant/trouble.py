@@ -39,7 +39,7 @@ def kill_in(project: Project, stage: str, seconds: float, rng: random.Random) ->
         is_killed = False
         while process.poll() is None and not is_killed:
             if _runs(process.pid, stage):
-                time.sleep(rng.uniform(0, seconds))
+                time.sleep(rng.uniform(0, 0.7 * seconds))
                 is_killed = process.poll() is None and _runs(process.pid, stage)
                 if is_killed:
                     os.killpg(process.pid, signal.SIGKILL)
