@@ -5,9 +5,10 @@
 Each N is a project of its own (see `benchmarks/plant/project.py`) with pictures of the sample factory and a small
 detector, whose champion is there already; one Prefect server runs all the time. A stage's seconds are those of its own
 process, from start to end. `DVC` is `dvc repro` without the stages, `Prefect` the flow without both. The orchestration
-is both, the stage `version` (DVC's add, diff and push), `validate` (Great Expectations) and `register` (MLflow). New
-images are encoded in `drift`, where they are compared, and their copies with made defects in `encode`. On a machine
-that does other things, too, the seconds of the processor say more than those of the clock on the wall.
+is both, the stages `version` and `results` (git, and DVC's add, diff and push), `validate` (Great Expectations) and
+`register` (MLflow). New images are encoded in `drift`, where they are compared, and their copies with made defects in
+`encode`. On a machine that does other things, too, the seconds of the processor say more than those of the clock on the
+wall.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from harmoniad.environment import keep_quiet
 from harmoniad.files import write_bytes
 
 CATEGORIES = ("brick", "label", "machined_part", "gravel")
-ORCHESTRATION = ("version", "validate", "register", "dvc", "flow")
+ORCHESTRATION = ("version", "validate", "register", "results", "dvc", "flow")
 HEADS = {**{stage: stage for stage in STAGES}, "dvc": "DVC", "flow": "Prefect"}
 
 

@@ -112,8 +112,7 @@ class Play:
         record = self.today
         runs = self.retrain(day, record, rng)
         record.seconds, record.runs = total([ran.seconds for ran in runs]).as_json(), len(runs)
-        self.project.run("harmoniad", "version")  # what a warning may have left to be done
-        record.commit = self.project.commit(f"day {day.number}: {'; '.join(record.events) or 'as always'}")
+        record.commit = self.project.git("rev-parse", "HEAD")
         record.grown = size_of(self.project.folder) - size
         record.quarantined = len(list((self.project.folder / QUARANTINE).rglob(f"*{REASON}"))) - sum(
             past.quarantined for past in self.records

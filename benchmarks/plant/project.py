@@ -25,7 +25,6 @@ from harmoniad.errors import HarmoniadError
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLOCK = Path(__file__).parent / "clock"
 PARTS = ("harmoniad", "flows", "dvc.yaml", "params.yaml", ".dvc", ".dvcignore", ".gitignore", "data/.gitignore")
-OF_A_DAY = ("dvc.lock", "results/evaluate/metrics.json", "results/validate/reference.json")
 SECONDS_TO_START = 240
 
 
@@ -143,13 +142,6 @@ class Project:
         """The content of one of its JSON files; None if it is not there."""
         file = self.folder / path
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-    def commit(self, message: str) -> str:
-        """Commit what the training left for git, and give the commit."""
-        self.git("add", "--", *(name for name in OF_A_DAY if (self.folder / name).is_file()))
-        if self.git("status", "--porcelain", "--untracked-files=no"):
-            self.git("commit", "--quiet", "--all", "--message", message)
-        return self.git("rev-parse", "HEAD")
 
 
 @contextlib.contextmanager

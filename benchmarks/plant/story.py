@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from itertools import cycle
 
 KILLS = {3: "ingest", 5: "drift", 7: "version", 9: "prepare", 10: "validate", 14: "encode", 16: "train"}
-KILLS |= {19: "evaluate", 23: "register"}
+KILLS |= {19: "evaluate", 23: "register", 28: "results"}
 
 
 @dataclass(frozen=True)

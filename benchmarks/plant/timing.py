@@ -8,10 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-STAGES = ("ingest", "drift", "version", "prepare", "validate", "encode", "train", "evaluate", "register")
+STAGES = (
+    *("ingest", "drift", "version", "prepare", "validate", "encode"),
+    *("start", "train", "evaluate", "register", "results"),
+)
 
 
-_BEFORE_DVC = ("ingest", "drift", "version")  # the flow runs these itself, and DVC the others
+_BY_FLOW = ("ingest", "drift", "version", "results")  # the flow runs these itself, and DVC the others
 
 
 @dataclass(frozen=True)
@@ -65,17 +68,24 @@ def read_clock(file: Path, start: float, wall: float, cpu: float) -> Seconds:
         stage = stage_of(command)
         stages[stage] += took
         repro += took * ("repro" in command)
-        in_version = {"add", "diff", "push"} & set(command)
-        cpu_of["dvc" if "repro" in command else "version" if in_version else stage or "flow"] += record["cpu"]
+        cpu_of["dvc" if "repro" in command else stage or _by_version(command) or "flow"] += record["cpu"]
     del stages[""]
-    by_flow = sum(stages[stage] for stage in _BEFORE_DVC)
+    by_flow = sum(stages[stage] for stage in _BY_FLOW)
     by_dvc = stages.total() - by_flow
     return Seconds(wall, cpu, dict(stages), max(0.0, repro - by_dvc), wall - by_flow - repro, dict(cpu_of))
+
+
+def _by_version(command: Sequence[str]) -> str:
+    """Which stage calls a command of DVC: `version` names what it adds, compares and pushes, `results` pushes all."""
+    if "push" in command:
+        return "version" if command[-1].endswith(".dvc") else "results"
+    return "version" if {"add", "diff"} & set(command) else ""
 
 
 def stage_of(command: Sequence[str]) -> str:
     """Which stage's own process a command is: `… harmoniad encode`."""
     for program, first in itertools.pairwise(command):
         if Path(program).name == "harmoniad":
-            return first if first in STAGES else ""
+            stage = "results" if command[-1] == "--results" else first
+            return stage if stage in STAGES else ""
     return ""

@@ -92,7 +92,7 @@ def test_what_did_not_happen_is_found() -> None:
 def test_the_month_has_what_it_must() -> None:
     days = story.month().days
     assert len(days) == 30
-    stages = {"ingest", "drift", "version", "prepare", "validate", "encode", "train", "evaluate", "register"}
+    stages = {"ingest", "drift", "version", "prepare", "validate", "encode", "train", "evaluate", "register", "results"}
     assert {stage for day in days for stage in day.kills} == stages
     assert [day.number for day in days if day.new_category] == [18]
     assert [day.number for day in days if day.mislabelled] == [21]
@@ -118,14 +118,23 @@ def test_seconds_are_those_of_the_stage_of_dvc_or_of_the_flow(tmp_path: Path) ->
         record("python -m dvc add data/plant", 11, 14, 2),
         record("python /bin/harmoniad encode", 21, 26, 4),
         record("python -m dvc repro --single-item encode", 20, 28, 2),
+        record("python -m harmoniad version --results", 28.5, 29, 1),
+        record("python -m dvc push --quiet --remote plant", 28.6, 28.9, 0.5),
         record("python /bin/harmoniad retrain", 10, 30, 3),
     ]
     (tmp_path / "clock").write_text("\n".join(lines))
-    found = read_clock(tmp_path / "clock", 10, 20, 12)
-    assert found == Seconds(20, 12, {"version": 6, "encode": 5}, 3, 6, {"version": 3, "encode": 4, "dvc": 2, "flow": 3})
+    found = read_clock(tmp_path / "clock", 10, 20, 13.5)
+    assert found == Seconds(
+        20,
+        13.5,
+        {"version": 6, "encode": 5, "results": 0.5},
+        3,
+        5.5,
+        {"version": 3, "encode": 4, "results": 1.5, "dvc": 2, "flow": 3},
+    )
     text = day_cost.table([(200, 8, found, 1.0)])
-    assert text.splitlines()[2].endswith("| 3.0 | 6.0 | 20.0 | 15.0 |")
-    assert text.splitlines()[3].endswith("| 2.0 | 4.0 | 13.0 | 9.0 |")
+    assert text.splitlines()[2].endswith("| 0.5 | 3.0 | 5.5 | 20.0 | 15.0 |")
+    assert text.splitlines()[3].endswith("| 1.5 | 2.0 | 4.0 | 14.5 | 10.5 |")
 
 
 def test_the_stage_of_a_command() -> None:
