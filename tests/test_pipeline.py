@@ -163,7 +163,7 @@ def test_a_killed_stage_goes_on(
     command: Command,
 ) -> None:
     clone = make_project(tmp_path / "killed ü", tiny_params(head_steps=60))
-    command("dvc", "repro", "validate" if stage == "encode" else "encode", cwd=clone)
+    command("dvc", "repro", "validate" if stage == "encode" else "start", cwd=clone)
     scripts = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
     running = subprocess.Popen(

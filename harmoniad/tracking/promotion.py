@@ -174,6 +174,7 @@ def claim(client: "MlflowClient", name: str) -> Iterator[None]:
     ours, place = f"{_CLAIM}{uuid.uuid4().hex}", workplace()
     deadline = time.monotonic() + SECONDS_TO_WAIT
     while True:
+        begun = time.monotonic()
         client.set_registered_model_tag(name, ours, json.dumps({"at": time.time(), "workplace": place}))
         try:
             if not _others(client, name, ours, place):
@@ -187,7 +188,8 @@ def claim(client: "MlflowClient", name: str) -> Iterator[None]:
                 f"another project has been promoting a version of {name} for {SECONDS_TO_WAIT // 60} minutes. "
                 "Run the same command again."
             )
-        time.sleep(random.uniform(0.05, 0.5))
+        # With pauses short beside an attempt, two projects at a slow server would step back in step, for minutes.
+        time.sleep(random.uniform(0.05, max(0.5, 4 * (time.monotonic() - begun))))
     try:
         yield
     finally:

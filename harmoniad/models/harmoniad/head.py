@@ -17,7 +17,7 @@ DEFECT_WEIGHT = 5.0  # defective tokens are few
 
 
 class DeviationHead(Trainable):
-    """The deviation's two frequency bands, through FSAM and GSCM, fused into one logit a token.
+    """The deviation, or its two frequency bands, through FSAM and GSCM, fused into one logit a token.
 
     Only the size of a deviation enters, channel by channel, not its sign: so what was learned from one category's made
     defects holds for another's real ones.
@@ -26,7 +26,9 @@ class DeviationHead(Trainable):
     def __init__(self, channels: int, design: Harmoniad) -> None:
         super().__init__()
         self.split = (
-            FrequencySplit(channels, design.gate_radius, design.gate_softness, design.gate) if design.split else None
+            FrequencySplit(channels, design.gate_radius, design.gate_softness, design.gate)
+            if design.head_split
+            else None
         )
         self.fusion = Fusion(design)
         # Mean size on good images of each channel of the low and the high band, and of the whole.

@@ -7,7 +7,7 @@ from harmoniad.models.harmoniad.head import DeviationHead, segmentation_loss
 from harmoniad.params import Harmoniad
 
 CHANNELS = 6
-DESIGN = Harmoniad(width=16, heads=2)
+DESIGN = Harmoniad(width=16, heads=2, head_split=True)
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -62,7 +62,7 @@ def test_a_token_that_is_a_little_defective_teaches_nothing() -> None:
 
 @pytest.mark.parametrize("split", [True, False])
 def test_a_deviation_counts_by_its_size_not_its_sign(split: bool) -> None:
-    head, deviation = head_of(split=split), random(2, CHANNELS, 8, 8)
+    head, deviation = head_of(head_split=split), random(2, CHANNELS, 8, 8)
     logits, _ = head(deviation)
     assert logits.shape == (2, 8, 8)
     assert torch.equal(head(-deviation)[0], logits)
@@ -144,5 +144,5 @@ def test_switches_take_modules_away() -> None:
     full = names()
     assert {name for name in full if "high_path" in name} == full - names(fsam=False) != set()
     assert {name for name in full if "low_path" in name} == full - names(gscm=False) != set()
-    assert full - names(split=False) == {"split.radius_logit", "split.softness_log"} == full - names(gate="hard")
+    assert full - names(head_split=False) == {"split.radius_logit", "split.softness_log"} == full - names(gate="hard")
     assert names(gate="content") - full == {"split.shift.weight", "split.shift.bias"}
