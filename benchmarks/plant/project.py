@@ -74,7 +74,8 @@ class Project:
         self.git("config", "user.name", "plant")
         self.git("config", "user.email", "plant@example.com")
         if remote is not None:
-            self.run("dvc", "remote", "add", "--default", "plant", str(remote.resolve()))
+            # Relative, since DVC writes its config in ASCII, whatever the folder is called.
+            self.run("dvc", "remote", "add", "--default", "plant", os.path.relpath(remote, self.folder))
         self.git("add", "--all")
         self.git("commit", "--quiet", "--message", "start")
 

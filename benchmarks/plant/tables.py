@@ -2,6 +2,7 @@
 
 import csv
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,39 +67,29 @@ def write_plot(path: Path, records: Sequence[Record]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(12, 6.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(12, 7), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
-    axis = figure.add_subplot()
+    events, axis = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [2, 3]})
     days = [record.day for record in records]
-    axis.step(days, _values(records, "quality"), where="mid", color="#0072b2", label="champion of the evening")
+    axis.plot(days, _values(records, "quality"), color="#0072b2", label="champion of the evening")
     axis.plot(days, _values(records, "before"), "o", color="#999999", markersize=3, label="champion of the morning")
-    marks = {"promoted": ("^", "#009e73", "promoted"), "kept": ("x", "#d55e00", "refused by the gate")}
+    marks = {"promoted": ("^", "#009e73", "promoted"), "kept": ("x", "#d55e00", "challenger refused by the gate")}
     for gate, (marker, colour, label) in marks.items():
         those = [record for record in records if record.gate == gate and record.quality is not None]
         axis.plot([r.day for r in those], [r.quality for r in those], marker, color=colour, label=label, linestyle="")
-    values = [value for record in records for value in (record.quality, record.before) if value is not None]
-    low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    room = max(high - low, 0.02)
-    axis.set_ylim(low - 0.1 * room, high + 1.5 * room)
     for record in records:
-        if record.events:
+        told = "; ".join([*record.events, *["drift, accepted"] * ("drift, accepted" in record.drift)])
+        if told:
             axis.axvline(record.day, color="#dddddd", linewidth=0.8, zorder=0)
-            axis.text(
-                record.day,
-                high + 0.12 * room,
-                "; ".join(record.events),
-                rotation=90,
-                fontsize=7,
-                ha="center",
-                va="bottom",
-                parse_math=False,
-                clip_on=True,
-            )
+            text = "\n".join(textwrap.wrap(told, 36))
+            look = {"rotation": 90, "fontsize": 7, "ha": "center", "va": "bottom", "parse_math": False}
+            events.text(record.day, 0.0, text, **look)
+    events.axis("off")
     axis.set_xticks(days)
     axis.set_xlabel("day")
     axis.set_ylabel("mean image AUROC on the test images of the day")
-    axis.legend(loc="lower right", fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
 
