@@ -172,5 +172,5 @@ def short() -> Story:
         hidden={},
         days=days,
         reproduced=1,
-        params={**params_of(64, 16, 300, 6), "drift": {"stops": False}},
+        params={**params_of(64, 16, 1000, 10), "drift": {"stops": False}},
     )
