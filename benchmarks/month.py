@@ -112,6 +112,7 @@ class Play:
         record = self.today
         runs = self.retrain(day, record, rng)
         record.seconds, record.runs = total([ran.seconds for ran in runs]).as_json(), len(runs)
+        record.mislabelled = len(self.mislabelled_files())
         record.commit = self.project.git("rev-parse", "HEAD")
         record.grown = size_of(self.project.folder) - size
         record.quarantined = len(list((self.project.folder / QUARANTINE).rglob(f"*{REASON}"))) - sum(
@@ -139,14 +140,20 @@ class Play:
         if not self.mislabelled:
             return
         camera = self.camera(1.0)
-        for shot in self.mislabelled:
-            train = self.project.folder / "data" / SET / shot.category / "train" / "good"
-            for path in train.glob(f"{shot.group}-{shot.index:04d}-*.png"):
-                target = camera.relabelled(shot, path.name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                path.rename(target)
+        for shot, path in self.mislabelled_files():
+            target = camera.relabelled(shot, path.name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.rename(target)
         record.events.append("the batch is taken out and comes again as defects")
         self.mislabelled = []
+
+    def mislabelled_files(self) -> list[tuple[Shot, Path]]:
+        """Those of the defects labelled good that lie in the data set."""
+        found = []
+        for shot in self.mislabelled:
+            train = self.project.folder / "data" / SET / shot.category / "train" / "good"
+            found += [(shot, path) for path in train.glob(f"{shot.group}-{shot.index:04d}-*.png")]
+        return found
 
     def deliver(self, day: Day, categories: Sequence[str]) -> None:
         """Let the day's images come."""

@@ -127,8 +127,9 @@ def mislabelled_batch_refused(records: Sequence[Record], story: Story) -> list[C
     return [
         Check(
             "the mislabelled batch is refused by the gate",
-            record.gate == "kept" and bool(record.reasons),
-            f"day {record.day}: {record.gate or 'no model'}: {'; '.join(record.reasons)}",
+            record.gate == "kept" and bool(record.reasons) and record.mislabelled > 0,
+            f"day {record.day}, {record.mislabelled} of them trained on: {record.gate or 'no model'}: "
+            + "; ".join(record.reasons),
         )
         for record in records
         if record.day in days

@@ -23,6 +23,7 @@ class Record:
             that both champions know.
         after: The same of the champion of the evening.
         quality: Of the champion of the evening over all its categories.
+        mislabelled: How many defects were among the good images that were trained on or held out.
         troubles: What went wrong on purpose, and what was said of it.
         runs: How often the retraining was started.
         seconds: See `timing.Seconds`; of all runs.
@@ -43,6 +44,7 @@ class Record:
     before: float | None = None
     after: float | None = None
     quality: float | None = None
+    mislabelled: int = 0
     troubles: list[str] = field(default_factory=list)
     runs: int = 0
     seconds: dict[str, Any] = field(default_factory=dict)
