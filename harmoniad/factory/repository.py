@@ -1,12 +1,15 @@
 """git and DVC as the factory's loop uses them: what is missing is told in a warning, and nothing is lost."""
 
+import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from harmoniad.data.sets import DATA_DIR, names
 
+SECONDS_OF_A_LOCK = 600  # no git command here takes so long: an older lock is that of one that was killed
 _IDENTITY = 'git does not know who you are. Run `git config user.name "…"` and `git config user.email "…"`'
 _GIT_ADVICE = {
     "not a git repository": "this folder is no git repository. Run `git init`",
@@ -51,6 +54,7 @@ def commit(paths: Sequence[str], message: str, command: str) -> str:
     Returns:
         A line for the user, which begins with `command` or, if it failed, with `warning`.
     """
+    _remove_dead_lock()
     done = git("add", "--", *paths)
     if not done.returncode:
         done = git("commit", "--quiet", "--message", message, "--", *paths)
@@ -61,6 +65,17 @@ def commit(paths: Sequence[str], message: str, command: str) -> str:
     advice = next((advice for symptom, advice in _GIT_ADVICE.items() if symptom in said), "")
     why = advice or (said.strip().splitlines() or ["no reason given"])[-1].removeprefix("fatal: ")
     return f"warning: not committed: {why}. Nothing is lost: the next run commits “{title}”."
+
+
+def _remove_dead_lock() -> None:
+    """Delete the lock that a killed git left behind: nobody is there at night to do it."""
+    found = git("rev-parse", "--git-path", "index.lock")
+    if found.returncode:
+        return
+    lock = Path(found.stdout.strip())
+    with contextlib.suppress(OSError):
+        if time.time() - lock.stat().st_mtime > SECONDS_OF_A_LOCK:
+            lock.unlink()
 
 
 def remote() -> tuple[str | None, str]:

@@ -1,5 +1,6 @@
 """Versions in real git and DVC repositories."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from harmoniad.errors import HarmoniadError
+from harmoniad.factory import repository as repository_files
 from harmoniad.factory import results_version, versioning
 from harmoniad.files import write_json
 from harmoniad.params import Params, check_params
@@ -108,6 +110,16 @@ def test_without_an_identity_the_next_run_commits(repository: Path) -> None:
     assert versioning.is_needed(PARAMS)
     identify()
     assert versioning.run(PARAMS)[0] == "version: committed “data: plant: 3 new good images, 1 with defects”"
+
+
+def test_the_lock_of_a_killed_git_is_removed_once_it_is_old(repository: Path) -> None:
+    identify()
+    Path("params.yaml").write_text("seed: 1\n", encoding="utf-8")
+    lock = Path(".git/index.lock")
+    lock.touch()
+    assert repository_files.commit(["params.yaml"], "news", "version").startswith("warning: not committed: another git")
+    os.utime(lock, (0, 0))
+    assert repository_files.commit(["params.yaml"], "news", "version") == "version: committed “news”"
 
 
 def test_a_remote_that_fails_is_tried_again(repository: Path, tmp_path: Path) -> None:
