@@ -58,6 +58,7 @@ def versions(project: Path, command: Command) -> list[str]:
 
 def test_everything_is_there_after_one_command(project: Path, command: Command) -> None:
     found = json.loads(metrics_of(project))
+    assert not list((project / ".harmoniad" / "checkpoints").iterdir())
     assert set(found["categories"]) == {"brick", "grass", "gravel", "label", "machined_part"}
     keys = {"image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "aupro"}
     assert set(found["mean"]) >= keys

@@ -11,7 +11,7 @@ from harmoniad.features.dataset import CachedFeatures, image_paths, image_views,
 from harmoniad.features.encode import ensure_features
 from harmoniad.features.encoders import EncoderSpec, choose_device
 from harmoniad.features.views import views_of
-from harmoniad.files import replacing, sha256_json
+from harmoniad.files import replacing, sha256_file, sha256_json
 from harmoniad.models.detector import detector_class
 from harmoniad.models.storage import MODEL_DIR, TrainedModel, save_model
 from harmoniad.models.warm_start import Start, start_from
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LOSS = Path("results/train/loss.csv")
+_CODE = Path(__file__).parents[1] / "models"
 
 
 @dataclass(frozen=True)
@@ -63,10 +64,16 @@ def run(params: Params) -> str:
     with replacing(LOSS) as temporary:
         table = pd.DataFrame(training.log, columns=columns)
         table.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
-    training.checkpoint.unlink(missing_ok=True)
+    delete_checkpoints(training.checkpoint)
     categories = len(training.model.categories)
     how = f"; {training.start.line}" if training.start else ""
     return f"train: {params.detector.name} on {len(training.features)} images of {categories} categories{how}"
+
+
+def delete_checkpoints(checkpoint: Path) -> None:
+    """Delete a training's checkpoint and those that the parts of a detector keep beside it, under longer names."""
+    for path in checkpoint.parent.glob(f"{checkpoint.stem}*"):
+        path.unlink(missing_ok=True)
 
 
 def train_model(
@@ -117,8 +124,9 @@ def _training_key(
     synthetic: CachedFeatures | None,
     started_from: str | None,
 ) -> str:
-    """A checkpoint may be used only by a training of the same detector on the same features."""
+    """A checkpoint may be used only by a training of the same detector, of the same code, on the same features."""
     content: dict[str, Any] = {
+        "code": [sha256_file(path) for path in sorted(_CODE.rglob("*.py"))],
         "encoder": asdict(spec),
         "detector": params.detector.model_dump(),
         "train": params.train.model_dump(exclude={"checkpoint_seconds", "warm_start"}),
