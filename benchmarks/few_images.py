@@ -158,6 +158,7 @@ def _run(train: "pd.DataFrame", test: "pd.DataFrame", params: Params, folder: Pa
     from harmoniad.models.detector import detector_class
     from harmoniad.models.storage import TrainedModel
     from harmoniad.scoring import ImageScore
+    from harmoniad.stages.train import delete_checkpoints
     from harmoniad.tiling import Tiling
 
     torch.manual_seed(params.seed)
@@ -167,9 +168,9 @@ def _run(train: "pd.DataFrame", test: "pd.DataFrame", params: Params, folder: Pa
     good, synthetic = training_features(cache, train, params.views)
     detector = detector_class(params.detector.name).create(cache.shapes, params)
     checkpoint = folder / "checkpoint.safetensors"
-    checkpoint.unlink(missing_ok=True)  # of another cell
+    delete_checkpoints(checkpoint)  # of another cell
     detector.fit(good, synthetic=synthetic, device=choose_device(params.device), checkpoint=checkpoint)
-    checkpoint.unlink(missing_ok=True)
+    delete_checkpoints(checkpoint)
     tiling = Tiling.from_params(params.views)
     model = TrainedModel(params.detector.name, detector, spec, sorted(set(good.categories)), "", params.seed, tiling)
     metrics, records = CategoryMetrics(params.evaluate.max_side), test.to_dict("records")

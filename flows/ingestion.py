@@ -1,4 +1,4 @@
-"""From the inbox to a version: new images are taken in, compared with what is known, and committed."""
+"""What stands around the stages: new images are taken in, compared and committed before them, results after them."""
 
 from pathlib import Path
 from typing import Any
@@ -10,22 +10,25 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.stages import LIMITS, Limits, StageName, run_stage
+from harmoniad.factory import results_version, versioning
 from harmoniad.factory.drift import FOLDER, LOOK, NOTHING_NEW
 from harmoniad.factory.drift_files import DECISION
 from harmoniad.factory.inbox import is_empty
 from harmoniad.factory.news import news_of
-from harmoniad.factory.versioning import is_needed
+from harmoniad.factory.story import Story
 from harmoniad.files import read_json
 from harmoniad.params import load_params
+from harmoniad.tracking.provenance import NONE, git_commit
 
 DRIFT = FOLDER / DECISION
 INGESTED = Path("results/ingest/report.json")
 
 
-def take_in(limits: Limits | None = None) -> State | None:
+def take_in(story: Story, limits: Limits | None = None) -> State | None:
     """Take new images in, compare them with what the champion knows, and make them a version.
 
     Args:
+        story: Learns what happened.
         limits: After how many minutes a task is ended.
 
     Returns:
@@ -34,23 +37,42 @@ def take_in(limits: Limits | None = None) -> State | None:
     Raises:
         HarmoniadError: One of the commands said what is wrong.
     """
-    params, looked_at = load_params(), False
+    params = load_params()
     if is_empty():
         skip("ingest", "the inbox is empty")
     else:
         _run("ingest", limits)
-        _publish_ingested(read_json(INGESTED))
+        story.ingested = read_json(INGESTED)
+        _publish_ingested(story.ingested)
     if news_of(params.data.sets):
         _run("drift", limits)
-        _publish_drift(read_json(DRIFT))
-        looked_at = True
+        story.drift = read_json(DRIFT)
+        _publish_drift(story.drift)
     else:
         skip("drift", "nothing new")
-    if is_needed(params):
-        _run("version", limits)
+    if versioning.is_needed(params):
+        story.warnings += _warnings(_run("version", limits))
     else:
         skip("version", "nothing new")
-    return _end(read_json(DRIFT), params.drift.stops) if looked_at else None
+    return _end(story.drift, params.drift.stops) if story.drift is not None else None
+
+
+def keep_results(story: Story, limits: Limits | None = None) -> None:
+    """Commit what the stages gave, whatever the gate decided, and push it.
+
+    Args:
+        story: Learns what could not be done.
+        limits: After how many minutes the task is ended.
+    """
+    if results_version.is_needed():
+        story.warnings += _warnings(_run("results", limits, ["version", "--results"]))
+    else:
+        skip("results", "nothing new")
+    story.commit = git_commit().removesuffix(NONE)
+
+
+def _warnings(lines: list[str]) -> list[str]:
+    return [line for line in lines if line.startswith("warning: ")]
 
 
 def _end(found: dict[str, Any], stops: bool) -> State | None:
@@ -73,8 +95,9 @@ def skip(stage: StageName, why: str) -> State:
     return Completed(name="Unchanged", message=f"{stage}: {why}")
 
 
-def _run(stage: StageName, limits: Limits | None) -> None:
-    run_stage(stage, ["harmoniad", stage], (limits or {}).get(stage, LIMITS[stage]))
+def _run(stage: StageName, limits: Limits | None, command: list[str] | None = None) -> list[str]:
+    lines = run_stage(stage, ["harmoniad", *(command or [stage])], (limits or {}).get(stage, LIMITS[stage]))
+    return lines if isinstance(lines, list) else []
 
 
 def _publish_ingested(report: dict[str, Any]) -> None:

@@ -17,13 +17,15 @@ from prefect.exceptions import PrefectException, TerminationSignal
 from prefect.settings import PREFECT_API_URL
 
 from flows.evaluation import evaluation
-from flows.ingestion import take_in
-from flows.registration import registration
+from flows.ingestion import keep_results, take_in
+from flows.notification import tell
+from flows.registration import REGISTERED, registration
 from flows.stages import Limits
 from flows.training import training
 from flows.validation import validation
 from harmoniad.environment import STATE_DIR
 from harmoniad.errors import HarmoniadError
+from harmoniad.factory.story import Story
 from harmoniad.files import read_json, write_json
 
 LOCK = STATE_DIR / "retrain.lock"
@@ -35,6 +37,7 @@ def retraining(limits: Limits | None = None) -> State | None:
     """Take in new images and run the whole pipeline; what has not changed since the last run is skipped by DVC.
 
     Where the new images are so unlike those before that a person should look, it ends before anything is trained.
+    However it ends, whom `notify` in `params.yaml` names is told.
 
     Args:
         limits: After how many minutes a stage is ended.
@@ -42,15 +45,29 @@ def retraining(limits: Limits | None = None) -> State | None:
     Raises:
         HarmoniadError: Another retraining is running, or a stage said what is wrong.
     """
-    with alone():
-        end = take_in(limits)
-        if end is not None:
-            get_run_logger().warning(end.message)
-            return end
-        validation(limits)
-        training(limits)
-        evaluation(limits)
-        registration(limits)
+    story = Story()
+    try:
+        with alone():
+            end = _retrain(story, limits)
+    except Exception as error:
+        tell(story, error)
+        raise
+    tell(story)
+    return end
+
+
+def _retrain(story: Story, limits: Limits | None) -> State | None:
+    end = take_in(story, limits)
+    if end is not None:
+        story.ended = str(end.name)
+        get_run_logger().warning(end.message)
+        return end
+    validation(limits)
+    training(limits)
+    evaluation(limits)
+    registration(limits)
+    story.registered = read_json(REGISTERED)
+    keep_results(story, limits)
     return None
 
 

@@ -13,4 +13,4 @@ def training(limits: Limits | None = None) -> None:
         limits: After how many minutes a stage is ended.
     """
     reproduce("encode", limits)
-    reproduce("train", limits)
+    reproduce("train", limits, ["start", "train"])

@@ -10,8 +10,10 @@ import click
 from harmoniad import __version__
 from harmoniad.cli_export import export
 from harmoniad.cli_score import score
+from harmoniad.cli_serve import announce, serve
+from harmoniad.cli_serve_model import serve_model
 from harmoniad.environment import keep_quiet
-from harmoniad.errors import HarmoniadError
+from harmoniad.errors import TRY_AGAIN, HarmoniadError, UnreachableError
 
 FOLDER = click.Path(path_type=Path)
 
@@ -23,10 +25,6 @@ def cli() -> None:
 
     Run it in the project's folder. `dvc repro` runs the stages that are not up to date, in order.
     """
-
-
-cli.add_command(score)
-cli.add_command(export)
 
 
 @cli.group()
@@ -144,6 +142,14 @@ def encode() -> None:
 
 
 @cli.command()
+def start() -> None:
+    """Stage: fetch the champion's weights if train.warm_start asks for them."""
+    from harmoniad.stages import start as stage
+
+    click.echo(stage.run(_params()))
+
+
+@cli.command()
 def train() -> None:
     """Stage: train one model over all categories."""
     from harmoniad.stages import train as stage
@@ -255,11 +261,12 @@ def drift(accept: bool) -> None:
 
 
 @cli.command()
-def version() -> None:
+@click.option("--results", is_flag=True, help="The model's: dvc.lock and the metrics, and what DVC keeps of them.")
+def version(results: bool) -> None:
     """Make what came in a version: `dvc add`, a git commit, and `dvc push` where a remote is configured."""
-    from harmoniad.factory.versioning import run
+    from harmoniad.factory import results_version, versioning
 
-    click.echo("\n".join(run(_params())))
+    click.echo("\n".join(results_version.run() if results else versioning.run(_params())))
 
 
 @cli.command()
@@ -268,6 +275,10 @@ def retrain() -> None:
     from flows.retraining import retrain as run_flow
 
     run_flow()
+
+
+for command in (announce, export, score, serve, serve_model):
+    cli.add_command(command)
 
 
 def main() -> NoReturn:
@@ -282,7 +293,7 @@ def main() -> NoReturn:
     except (click.Abort, KeyboardInterrupt):
         _fail("stopped. Run the same command again: it goes on where it was.", 130)
     except HarmoniadError as error:
-        _fail(str(error), 1)
+        _fail(str(error), TRY_AGAIN if isinstance(error, UnreachableError) else 1)
     except OSError as error:
         _fail(_os_reason(error), 1)
     sys.exit(0)

@@ -1,4 +1,4 @@
-"""The one exception whose message is meant for the user."""
+"""The exceptions whose message is meant for the user."""
 
 
 class HarmoniadError(Exception):
@@ -6,3 +6,13 @@ class HarmoniadError(Exception):
 
     The command line prints it as one line and exits with code 1, without a traceback.
     """
+
+
+class UnreachableError(HarmoniadError):
+    """Something that is not here now, such as a server, but may be in a minute.
+
+    The command line exits with `TRY_AGAIN`, so that a scheduler can tell it from wrong input.
+    """
+
+
+TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h

@@ -309,6 +309,11 @@ class Train(Section):
     """Share of the best fitted points whose gradient is damped, reached at `hard_mining_steps`."""
     hard_mining_steps: Positive = 1000
     checkpoint_seconds: Annotated[float, Field(gt=0)] = 20
+    warm_start: bool = False
+    """Start from the champion's weights where detector, design and encoder are the same; otherwise, and for detectors
+    without such weights (PatchCore, PaDiM), from scratch. The stage `start` keeps the weights in `results/start/model`,
+    which DVC versions with the rest: `dvc repro` of an old commit after `dvc checkout` gives the same model. Without
+    them, in DVC's cache or its remote, it starts from the present champion and gives another one."""
 
 
 class Evaluate(Section):
@@ -367,6 +372,16 @@ class Gate(Section):
     """Milliseconds that an image may take from file to verdict, as the evaluate stage measured it; 0 sets no limit."""
 
 
+class Notify(Section):
+    """Who is told how a retraining ended; nobody by default, then it is a line in the log."""
+
+    webhook: Annotated[str, Field(pattern=r"^(https?://\S+|[A-Za-z_][A-Za-z0-9_]*)?$")] = ""
+    """An address that takes JSON (`text`, `status`, `title`, `paragraph`, `links`), or the name of an environment
+    variable that holds it. An address with a secret in it belongs into the variable: `params.yaml` is committed."""
+    prefect_block: Annotated[str, Field(pattern=r"^([a-z0-9-]+/[\w -]+)?$")] = ""
+    """A notification block on the Prefect server, as `type/name`, such as `slack-webhook/factory`."""
+
+
 class Params(Section):
     """All of `params.yaml`."""
 
@@ -386,6 +401,7 @@ class Params(Section):
     evaluate: Evaluate = Evaluate()
     register_: Register = Field(default_factory=Register, alias="register")
     gate: Gate = Gate()
+    notify: Notify = Notify()
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:
@@ -427,4 +443,6 @@ def _first_problem(error: ValidationError) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         return f"unknown key `{key}`. Remove it or mend its name."
+    if key.startswith("notify."):  # it may hold a secret
+        return f"`{key}`: {problem['msg']}."
     return f"`{key}`: {problem['msg']}, but it is {problem['input']!r}."

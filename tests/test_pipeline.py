@@ -58,6 +58,7 @@ def versions(project: Path, command: Command) -> list[str]:
 
 def test_everything_is_there_after_one_command(project: Path, command: Command) -> None:
     found = json.loads(metrics_of(project))
+    assert not list((project / ".harmoniad" / "checkpoints").iterdir())
     assert set(found["categories"]) == {"brick", "grass", "gravel", "label", "machined_part"}
     keys = {"image_auroc", "image_ap", "image_f1max", "pixel_auroc", "pixel_ap", "pixel_f1max", "aupro"}
     assert set(found["mean"]) >= keys
@@ -163,7 +164,7 @@ def test_a_killed_stage_goes_on(
     command: Command,
 ) -> None:
     clone = make_project(tmp_path / "killed ü", tiny_params(head_steps=60))
-    command("dvc", "repro", "validate" if stage == "encode" else "encode", cwd=clone)
+    command("dvc", "repro", "validate" if stage == "encode" else "start", cwd=clone)
     scripts = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
     running = subprocess.Popen(

@@ -95,14 +95,14 @@ def accept(params: Params) -> str:
         return "drift: there is no finding to accept"
     accepted = _accepted()
     for category, of_category in good.groupby("category"):
-        accepted[str(category)] = sorted(of_category["path"])
+        accepted[str(category)] = {"images": sorted(of_category["path"]), "champion": last["champion"]}
     write_json(ACCEPTED, accepted)
     names = ", ".join(sorted(set(good["category"])))
     return f"drift: {len(good)} new good images of {names} are accepted; `harmoniad retrain` goes on with them"
 
 
-def _accepted() -> dict[str, list[str]]:
-    """The paths of the images that a person has accepted last, by category."""
+def _accepted() -> dict[str, Any]:
+    """The paths of the `images` that a person has accepted last, and who was `champion` then, by category."""
     return dict(read_json(ACCEPTED)) if ACCEPTED.is_file() else {}
 
 
@@ -113,8 +113,10 @@ def _compare(news: Sequence[News], champion: "Champion", params: Params) -> "tup
     rows = _measured(news)
     if rows.empty:
         raise HarmoniadError("none of the new images can be decoded")
-    accepted = _accepted()
-    samples, scored = samples_of(rows, _known_rows(params), accepted, champion, params)
+    last = _accepted()
+    accepted = {category: of["images"] for category, of in last.items()}
+    unseen = {path for of in last.values() if of["champion"] == champion.version for path in of["images"]}
+    samples, scored = samples_of(rows, _known_rows(params), accepted, unseen, champion, params)
     settings = params.drift
     enough = {key: of_key for key, of_key in samples.items() if not _too_few(of_key, settings.min_images)}
     comparisons = {key: compare(of_key, settings.components) for key, of_key in enough.items()}

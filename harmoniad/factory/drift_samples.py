@@ -1,6 +1,6 @@
 """What is compared: scores, pooled features, brightness and sharpness of new good images and of their reference."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +24,7 @@ def samples_of(
     new: "pd.DataFrame",
     known: "pd.DataFrame",
     accepted: Mapping[str, Sequence[str]],
+    unseen: Set[str],
     champion: "Champion",
     params: "Params",
 ) -> "tuple[dict[tuple[str, str], Samples], pd.DataFrame]":
@@ -33,6 +34,7 @@ def samples_of(
         new: The rows of the new images.
         known: The manifests of the last run.
         accepted: The paths of images that a person has accepted, by category; these are not compared any more.
+        unseen: Those of them that came when this champion was there already: it has not learned from them.
         champion: Scores the images.
         params: The pipeline's; the section `drift` bounds the reference.
 
@@ -57,9 +59,10 @@ def samples_of(
     samples = {}
     for category, old in reference.items():
         of_category = candidates[candidates["category"] == category]
-        unseen = old[old["split"] != "train"]  # what the champion may have learned from scores lower
-        scores |= _scores(unseen[~unseen["path"].isin(scores)], cache, champion)
-        samples[category, "score"] = Samples(_of(scores, of_category), _of(scores, unseen))
+        # What the champion may have learned from scores lower.
+        not_learned = old[(old["split"] != "train") | old["path"].isin(unseen)]
+        scores |= _scores(not_learned[~not_learned["path"].isin(scores)], cache, champion)
+        samples[category, "score"] = Samples(_of(scores, of_category), _of(scores, not_learned))
         samples[category, "features"] = Samples(*(_pooled(rows, cache, champion) for rows in (of_category, old)))
         for measure in MEASURES:
             samples[category, measure] = Samples(*(rows[measure].to_numpy(np.float64) for rows in (of_category, old)))

@@ -5,6 +5,7 @@
 a day, do not matter.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -85,6 +86,16 @@ class Contents:
 def is_empty() -> bool:
     """Whether there is nothing to look at, and nothing that a killed run left to be done."""
     return next(_files(INBOX_DIR), None) is None and not JOURNAL.is_file()
+
+
+def listing() -> frozenset[tuple[str, int, int]]:
+    """Path, size and time of the last change of each file."""
+    found = set()
+    for path in _files(INBOX_DIR):
+        with contextlib.suppress(OSError):  # it is gone already
+            status = path.stat()
+            found.add((path.as_posix(), status.st_size, status.st_mtime_ns))
+    return frozenset(found)
 
 
 def read_inbox(quiet_seconds: float) -> Contents:

@@ -6,36 +6,36 @@ they are, and the next run makes good what this one could not do.
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from harmoniad.data.layouts import layout_named
 from harmoniad.data.layouts.record import Record
-from harmoniad.data.sets import DATA_DIR, SAMPLE, layout_name_of, names
+from harmoniad.data.sets import DATA_DIR, SAMPLE, layout_name_of
 from harmoniad.environment import STATE_DIR
 from harmoniad.errors import HarmoniadError
+from harmoniad.factory.repository import (
+    changed_files,
+    commit,
+    dvc,
+    dvc_file,
+    git,
+    ignore_file,
+    no_git,
+    reason,
+    remote,
+    tracked_sets,
+)
 from harmoniad.files import read_json, write_json
 from harmoniad.params import Params
 
 UNPUSHED = STATE_DIR / "unpushed.json"
 
-_IDENTITY = 'git does not know who you are. Run `git config user.name "…"` and `git config user.email "…"`'
-_GIT_ADVICE = {
-    "not a git repository": "this folder is no git repository. Run `git init`",
-    "tell me who you are": _IDENTITY,
-    "empty ident": _IDENTITY,
-    "auto-detect email": _IDENTITY,
-    "no email was given": _IDENTITY,
-    "index.lock": "another git command is running, or died: see .git/index.lock",
-}
-
 
 def is_needed(params: Params) -> bool:
     """Whether there is something to add, to commit or to push; without calling DVC."""
-    return bool(_grown(params) or _uncommitted(_tracked()) or UNPUSHED.is_file())
+    return bool(_grown(params) or _uncommitted(tracked_sets()) or UNPUSHED.is_file())
 
 
 def run(params: Params) -> list[str]:
@@ -49,12 +49,12 @@ def run(params: Params) -> list[str]:
     """
     grown = _grown(params)
     lines = [_add(name) for name in grown]
-    tracked = _tracked()
+    tracked = tracked_sets()
     changed = _uncommitted(tracked)
     if changed:
         lines.append(_commit(changed))
     elif changed is None and grown:
-        lines.append(f"warning: {', '.join(map(_dvc_file, grown))} not committed: {_no_git()}. Nothing is lost.")
+        lines.append(f"warning: {', '.join(map(dvc_file, grown))} not committed: {no_git()}. Nothing is lost.")
     to_push = sorted({*grown, *(changed or ()), *_unpushed()} & set(tracked))
     if to_push:
         lines += _push(to_push)
@@ -63,7 +63,7 @@ def run(params: Params) -> list[str]:
 
 def _grown(params: Params) -> list[str]:
     """The data sets that take part and are not tracked yet, and those that have not the size that DVC knows."""
-    tracked = _tracked()
+    tracked = tracked_sets()
     untracked = {name for name in params.data.sets if (DATA_DIR / name).is_dir()} - {SAMPLE, *tracked}
     return sorted({*untracked, *(name for name in tracked if _size(DATA_DIR / name) not in (None, _known_size(name)))})
 
@@ -85,27 +85,18 @@ def _known_size(name: str) -> tuple[int, int]:
     import yaml
 
     try:
-        (out,) = yaml.safe_load(Path(_dvc_file(name)).read_text(encoding="utf-8"))["outs"]
+        (out,) = yaml.safe_load(Path(dvc_file(name)).read_text(encoding="utf-8"))["outs"]
         return int(out["nfiles"]), int(out["size"])
     except (yaml.YAMLError, TypeError, KeyError, ValueError):
         return -1, -1  # DVC will say what is wrong with it
 
 
-def _tracked() -> list[str]:
-    """The data sets that DVC tracks, whether they take part or not."""
-    return sorted({name for name in names() if Path(_dvc_file(name)).is_file()})
-
-
-def _dvc_file(name: str) -> str:
-    return f"{DATA_DIR.as_posix()}/{name}.dvc"
-
-
 def _add(name: str) -> str:
-    folder, is_tracked = f"{DATA_DIR.as_posix()}/{name}", Path(_dvc_file(name)).is_file()
-    done = _dvc("add", "--quiet", folder)
+    folder, is_tracked = f"{DATA_DIR.as_posix()}/{name}", Path(dvc_file(name)).is_file()
+    done = dvc("add", "--quiet", folder)
     if not done.returncode:
         return f"version: {folder} is added to DVC"
-    problem = f"dvc add {folder} failed, so it is not a version yet: {_reason(done)}"
+    problem = f"dvc add {folder} failed, so it is not a version yet: {reason(done)}"
     if is_tracked:
         raise HarmoniadError(problem)
     return f"warning: {problem}"
@@ -113,30 +104,13 @@ def _add(name: str) -> str:
 
 def _uncommitted(sets: Sequence[str]) -> list[str] | None:
     """The tracked data sets whose version git has not got; None without a git repository."""
-    if not sets:
-        return []
-    done = _git("status", "--porcelain", "-z", "--untracked-files=all", "--", *map(_dvc_file, sets))
-    if done.returncode:
-        return None
-    changed = {entry[3:] for entry in done.stdout.split("\0") if entry}
-    return [name for name in sets if any(path.endswith(_dvc_file(name)) for path in changed)]
+    changed = changed_files([dvc_file(name) for name in sets])
+    return None if changed is None else [name for name in sets if dvc_file(name) in changed]
 
 
 def _commit(sets: Sequence[str]) -> str:
     """Commit the `.dvc` files of some data sets, and nothing else that is staged."""
-    message = _message(sets)
-    ignore = DATA_DIR / ".gitignore"
-    paths = [*map(_dvc_file, sets), *([ignore.as_posix()] if ignore.is_file() else [])]
-    done = _git("add", "--", *paths)
-    if not done.returncode:
-        done = _git("commit", "--quiet", "--message", message, "--", *paths)
-    title = message.partition("\n")[0]
-    if not done.returncode:
-        return f"version: committed “{title}”"
-    said = f"{done.stderr}\n{done.stdout}"
-    advice = next((advice for symptom, advice in _GIT_ADVICE.items() if symptom in said), "")
-    why = advice or (said.strip().splitlines() or ["no reason given"])[-1].removeprefix("fatal: ")
-    return f"warning: not committed: {why}. Nothing is lost: the next run commits “{title}”."
+    return commit([*map(dvc_file, sets), *ignore_file()], _message(sets), "version")
 
 
 def _message(sets: Sequence[str]) -> str:
@@ -172,9 +146,9 @@ def _changes(name: str) -> tuple[list[Record], int]:
         records = list(layout_named(layout_name_of(root)).read(root))
     except HarmoniadError:
         return [], 0
-    if _git("cat-file", "-e", f"HEAD:./{_dvc_file(name)}").returncode:
+    if git("cat-file", "-e", f"HEAD:./{dvc_file(name)}").returncode:
         return records, 0  # its first version
-    done = _dvc("diff", "--json", "--targets", root.as_posix())
+    done = dvc("diff", "--json", "--targets", root.as_posix())
     try:
         diff = json.loads(done.stdout)
     except ValueError:
@@ -186,52 +160,17 @@ def _changes(name: str) -> tuple[list[Record], int]:
 
 def _push(sets: Sequence[str]) -> list[str]:
     """Push data sets, and remember those that could not be pushed."""
-    remote, problem = _remote()
-    if remote is None:
+    store, problem = remote()
+    if store is None:
         UNPUSHED.unlink(missing_ok=True)
         return [f"note: not pushed: {problem}."]
     write_json(UNPUSHED, list(sets))
-    done = _dvc("push", "--quiet", "--remote", remote, *map(_dvc_file, sets))
+    done = dvc("push", "--quiet", "--remote", store, *map(dvc_file, sets))
     if done.returncode:
-        return [f"warning: not pushed to `{remote}`: {_reason(done)}. Nothing is lost: the next run tries again."]
+        return [f"warning: not pushed to `{store}`: {reason(done)}. Nothing is lost: the next run tries again."]
     UNPUSHED.unlink()
-    return [f"version: pushed {', '.join(sets)} to `{remote}`"]
+    return [f"version: pushed {', '.join(sets)} to `{store}`"]
 
 
 def _unpushed() -> list[str]:
     return list(read_json(UNPUSHED)) if UNPUSHED.is_file() else []
-
-
-def _remote() -> tuple[str | None, str]:
-    """The remote that is pushed to: the default one, or the only one; or why there is none."""
-    from dvc.config import Config
-
-    config = Config.from_cwd()
-    remotes, default = list(config["remote"]), config["core"].get("remote")
-    if default or len(remotes) == 1:
-        return default or remotes[0], ""
-    if remotes:
-        return None, f"none of the remotes {', '.join(remotes)} is the default. Run `dvc remote default NAME`"
-    return None, "no remote is configured (`dvc remote add --default NAME URL`)"
-
-
-def _no_git() -> str:
-    said = _git("status").stderr
-    return next((advice for symptom, advice in _GIT_ADVICE.items() if symptom in said), said.strip() or "git failed")
-
-
-def _git(*arguments: str) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(["git", *arguments], capture_output=True, check=False, encoding="utf-8", errors="replace")
-    except OSError as error:
-        return subprocess.CompletedProcess(arguments, 1, "", f"git cannot be run ({error.strerror})")
-
-
-def _dvc(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "dvc", *arguments]
-    return subprocess.run(command, capture_output=True, check=False, encoding="utf-8", errors="replace")
-
-
-def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    lines = done.stderr.strip().splitlines() or ["no reason given"]
-    return next((line for line in lines if line.startswith("ERROR:")), lines[-1]).removeprefix("ERROR: ").rstrip(".")

@@ -14,7 +14,7 @@ from harmoniad.tiling import Tiling
 
 MODEL_DIR = Path("results/train/model")
 FORMAT = 2
-_TENSORS, _DESCRIPTION = "detector.safetensors", "model.json"
+TENSORS, DESCRIPTION = "detector.safetensors", "model.json"
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class TrainedModel:
     data_fingerprint: str
     seed: int
     tiling: Tiling = field(default_factory=Tiling)  # how images are cut before they are encoded
+    started_from: str | None = None  # SHA-256 of the tensors of the model whose weights the training started from
 
 
 def save_model(folder: Path, model: TrainedModel) -> None:
@@ -35,18 +36,19 @@ def save_model(folder: Path, model: TrainedModel) -> None:
     from safetensors.torch import save_file
 
     with replacing_folder(folder) as temporary:
-        save_file(model.detector.tensors(), temporary / _TENSORS)
+        save_file(model.detector.tensors(), temporary / TENSORS)
         description = {
             "format": FORMAT,
             "detector": {"name": model.detector_name, "config": model.detector.config()},
-            "detector_sha256": sha256_file(temporary / _TENSORS),
+            "detector_sha256": sha256_file(temporary / TENSORS),
             "encoder": asdict(model.encoder),
             "categories": model.categories,
             "data_fingerprint": model.data_fingerprint,
             "seed": model.seed,
             "tiling": asdict(model.tiling),
+            **({"started_from": model.started_from} if model.started_from else {}),
         }
-        write_json(temporary / _DESCRIPTION, description)
+        write_json(temporary / DESCRIPTION, description)
 
 
 def load_model(folder: Path, device: torch.device) -> TrainedModel:
@@ -58,10 +60,10 @@ def load_model(folder: Path, device: torch.device) -> TrainedModel:
     """
     from safetensors.torch import load_file
 
-    description: dict[str, Any] = read_json(folder / _DESCRIPTION)
+    description: dict[str, Any] = read_json(folder / DESCRIPTION)
     if description.get("format") != FORMAT:
         raise HarmoniadError(f"{folder}: a model of another version of harmoniad. Run `dvc repro train`.")
-    tensors_file = folder / _TENSORS
+    tensors_file = folder / TENSORS
     if not tensors_file.is_file() or sha256_file(tensors_file) != description["detector_sha256"]:
         raise HarmoniadError(f"{tensors_file}: missing or changed since it was trained. Run `dvc repro train`.")
     name = description["detector"]["name"]
@@ -77,4 +79,5 @@ def load_model(folder: Path, device: torch.device) -> TrainedModel:
         data_fingerprint=description["data_fingerprint"],
         seed=description["seed"],
         tiling=Tiling(**description["tiling"]),
+        started_from=description.get("started_from"),
     )

@@ -1,5 +1,7 @@
 """register: log the run to MLflow, register the model once, and let the gate decide about production."""
 
+from dataclasses import asdict
+
 from harmoniad.files import write_json
 from harmoniad.params import Params
 from harmoniad.tracking.registry import Registration, register
@@ -34,6 +36,7 @@ def _summary(params: Params, results: Results, registration: Registration) -> di
         "decision": "promoted" if registration.decision.promoted else "kept",
         "reasons": registration.decision.reasons,
         "compared_with": registration.compared_with,
+        "checks": [asdict(check) for check in registration.decision.checks],
         "mean": results.metrics["mean"],
     }
 

@@ -40,7 +40,7 @@ def registration_key(data_fingerprint: str, params: Params, commit: str) -> str:
     """One key for the same data, parameters and commit: it never gets a second version."""
     content = {
         "data_fingerprint": data_fingerprint,
-        "params": params.model_dump(mode="json", by_alias=True),
+        "params": params.model_dump(mode="json", by_alias=True, exclude={"notify"}),
         "git_commit": commit,
     }
     return sha256_json(content)

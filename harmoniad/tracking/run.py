@@ -80,7 +80,7 @@ def log_run(client: "MlflowClient", experiment_id: str, subject: Subject, folder
     run_id = run.info.run_id
     metrics = subject.results.metrics
     with mlflow.start_run(run_id=run_id):
-        params = flat_params(subject.params.model_dump(mode="json", by_alias=True))
+        params = flat_params(subject.params.model_dump(mode="json", by_alias=True, exclude={"notify"}))
         client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
         client.log_batch(run_id, metrics=_metrics(metrics["mean"] | {"latency_ms": read_latency()}))
         model_id = _log_model(folder)  # takes over the metrics that are there, hence before those of the categories

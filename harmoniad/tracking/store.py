@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from harmoniad.errors import HarmoniadError
+from harmoniad.errors import HarmoniadError, UnreachableError
 from harmoniad.files import full_disk_is_told, replacing
 
 if TYPE_CHECKING:
@@ -53,6 +53,8 @@ _LOCAL_PROBLEMS = {
     "out-of-date database schema": "was made by another version of MLflow. Back it up, then run: "
     f'mlflow db upgrade "sqlite:///{DATABASE.as_posix()}"',
 }
+# Of a server or its database that was there a moment ago.
+_PASSING_PROBLEMS = ["Max retries exceeded", "Connection aborted", "Connection refused", "timed out", "too many 5"]
 
 
 def is_local() -> bool:
@@ -126,7 +128,7 @@ def _check_that_it_answers(uri: str) -> None:
     except (OSError, ValueError, http.client.HTTPException) as error:
         if isinstance(getattr(error, "reason", None), ssl.SSLError):
             return  # MLflow has settings for that
-        raise HarmoniadError(
+        raise UnreachableError(
             f"MLFLOW_TRACKING_URI: {address} does not answer. Start the server, mend the address, or unset the "
             "variable to keep runs and models in mlflow/store."
         ) from error
@@ -174,7 +176,8 @@ def _one_line_errors() -> Iterator[None]:
         for symptom, advice in _LOCAL_PROBLEMS.items():
             if is_local() and symptom in str(error):
                 raise HarmoniadError(f"{DATABASE.as_posix()}: {advice}") from error
-        raise HarmoniadError(f"MLflow: {reason}") from error
+        passes = not is_local() and any(symptom in str(error) for symptom in _PASSING_PROBLEMS)
+        raise (UnreachableError if passes else HarmoniadError)(f"MLflow: {reason}") from error
     except PermissionError as error:
         raise HarmoniadError(f"{error.filename}: cannot be written. Mend its rights.") from error
 

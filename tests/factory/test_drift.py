@@ -86,6 +86,7 @@ def test_another_light_is_for_a_person_to_look_at_until_it_is_accepted(trained: 
     for seed in range(400, 410):
         take_shot(BOLTS / f"{seed}.png", seed, "bolt", light=0.8)
     assert drift.run(load_params()).decision == RETRAIN
+    assert table()["bolt", "score"]["reference"] == "10"  # this champion has not learned from what was accepted
     for seed in range(500, 510):
         take_shot(BOLTS / f"{seed}.png", seed, "bolt")  # the old light would be drift now
     for seed in range(400, 410):

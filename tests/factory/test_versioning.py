@@ -1,5 +1,7 @@
 """Versions in real git and DVC repositories."""
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +10,9 @@ import pytest
 from PIL import Image
 
 from harmoniad.errors import HarmoniadError
-from harmoniad.factory import versioning
+from harmoniad.factory import repository as repository_files
+from harmoniad.factory import results_version, versioning
+from harmoniad.files import write_json
 from harmoniad.params import Params, check_params
 
 PARAMS: Params = check_params({"data": {"sets": ["plant"]}}, "params")
@@ -108,6 +112,16 @@ def test_without_an_identity_the_next_run_commits(repository: Path) -> None:
     assert versioning.run(PARAMS)[0] == "version: committed “data: plant: 3 new good images, 1 with defects”"
 
 
+def test_the_lock_of_a_killed_git_is_removed_once_it_is_old(repository: Path) -> None:
+    identify()
+    Path("params.yaml").write_text("seed: 1\n", encoding="utf-8")
+    lock = Path(".git/index.lock")
+    lock.touch()
+    assert repository_files.commit(["params.yaml"], "news", "version").startswith("warning: not committed: another git")
+    os.utime(lock, (0, 0))
+    assert repository_files.commit(["params.yaml"], "news", "version") == "version: committed “news”"
+
+
 def test_a_remote_that_fails_is_tried_again(repository: Path, tmp_path: Path) -> None:
     identify()
     (tmp_path / "remote").write_text("no folder")
@@ -133,3 +147,53 @@ def test_a_tracked_set_that_dvc_refuses_is_an_error(repository: Path) -> None:
     Path("data/plant.dvc").write_text("outs: 7\n")
     with pytest.raises(HarmoniadError, match=r"dvc add data/plant failed, so it is not a version yet: "):
         versioning.run(PARAMS)
+
+
+def test_the_results_are_committed_with_what_the_gate_decided_and_nothing_else(
+    repository: Path, tmp_path: Path
+) -> None:
+    identify()
+    dvc("remote", "add", "--default", "store", str(tmp_path / "remote x"))
+    Path("params.yaml").write_text("seed: 0\n")
+    Path("dvc.yaml").write_text("stages:\n  train:\n    cmd: mkdir out && echo 1 > out/model\n    outs: [out]\n")
+    Path(".gitignore").write_text("/out\n")
+    Path("notes.txt").write_text("mine")
+    sh("git", "add", "--all", ":(exclude)data/plant")
+    sh("git", "commit", "-qm", "start")
+    versioning.run(PARAMS)
+    dvc("repro", "--quiet")
+    fingerprint = {"data_fingerprint": "f"}
+    write_json(results_version.METRICS_FILE, fingerprint)
+    write_json(results_version.REFERENCE, {})
+    registered = {**fingerprint, "name": "harmoniad", "version": 7, "decision": "kept", "reasons": ["it is worse"]}
+    write_json(results_version.REGISTERED_FILE, {**registered, "compared_with": 5})
+    Path("params.yaml").write_text("seed: 1\n")
+    Path("notes.txt").write_text("half-finished")
+    sh("git", "add", "notes.txt")
+    assert results_version.is_needed()
+    assert results_version.run() == [
+        "results: committed “model: harmoniad version 7, the champion stays (version 5)”",
+        "warning: params.yaml differs from the commit, so the commit does not give these results again. "
+        "Commit it yourself.",
+        "results: pushed to `store`",
+    ]
+    files = sh("git", "show", "--name-only", "--format=%B").split()
+    assert files[-3:] == ["dvc.lock", "results/evaluate/metrics.json", "results/validate/reference.json"]
+    assert "- it is worse" in sh("git", "show", "--format=%B", "--no-patch")
+    assert sh("git", "status", "--porcelain", "--untracked-files=no").split() == ["M", "notes.txt", "M", "params.yaml"]
+    assert not results_version.is_needed()
+    shutil.rmtree(".dvc/cache")
+    shutil.rmtree("out")
+    dvc("pull", "--quiet", "train")
+    assert Path("out/model").read_text() == "1\n"
+
+
+def test_results_without_a_repository_or_an_identity_are_a_warning(repository: Path) -> None:
+    Path("dvc.lock").write_text("schema: '2.0'\n")
+    assert results_version.run()[0].startswith(
+        "warning: not committed: git does not know who you are. Run `git config user.name"
+    )
+    assert results_version.is_needed()
+    shutil.rmtree(".git")
+    (line,) = results_version.run()
+    assert line.startswith("warning: dvc.lock and the metrics are not committed: this folder is no git repository")

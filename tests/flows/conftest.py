@@ -53,10 +53,14 @@ if name == "evaluate":
     Path("results/report").mkdir(exist_ok=True)
     Path("results/report/index.html").write_text("report")
 
-trouble = {kind: Path(f"{name}.{kind}") for kind in ("error", "crash", "slow")}
+trouble = {kind: Path(f"{name}.{kind}") for kind in ("error", "away", "crash", "slow")}
 if trouble["error"].exists():
     print(f"error: data/mine: wrong input for {name}", file=sys.stderr)
     sys.exit(1)
+if trouble["away"].exists():
+    trouble["away"].unlink()
+    print("error: the server does not answer", file=sys.stderr)
+    sys.exit(75)
 if trouble["crash"].exists():
     left = int(trouble["crash"].read_text()) - 1
     trouble["crash"].write_text(str(left)) if left else trouble["crash"].unlink()
@@ -94,9 +98,16 @@ stages:
     - results/validate
     outs:
     - results/encode
+  start:
+    cmd: python -c "import os; os.makedirs('results/start/model')"
+    deps:
+    - results/encode
+    outs:
+    - results/start/model
   train:
     cmd: python stage.py train
     deps:
+    - results/start/model
     - results/encode
     outs:
     - results/train
@@ -144,7 +155,7 @@ class Toy:
         return path.read_text().split() if path.exists() else []
 
     def trouble(self, stage: str, kind: str, times: int = 1) -> None:
-        """Let a stage fail with an `error` line, `crash` so many times, or be `slow`."""
+        """Let a stage fail with an `error` line, miss its server once (`away`), `crash` so many times, or be `slow`."""
         (self.folder / f"{stage}.{kind}").write_text(str(times))
 
     def pids(self) -> list[int]:
@@ -196,7 +207,12 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server = subprocess.Popen(
             [sys.executable, "-m", "prefect", *arguments],
             cwd=home,
-            env={**os.environ, "PREFECT_HOME": str(home)},
+            env={
+                **os.environ,
+                "PREFECT_HOME": str(home),
+                "PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS": "3",  # 30 by default
+                "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "5",  # 60 by default
+            },
             stdout=output,
             stderr=output,
         )

@@ -82,6 +82,7 @@ def test_the_deployment_is_scheduled_and_runs_on_a_worker(toy: Any, server: str,
         *("training-0", "encode", "train"),
         *("evaluation-0", "evaluate"),
         *("registration-0", "register"),
+        *("results", "notify"),
     ]
     assert {"this is sample ü", "this is train ü", "this is register ü"} <= set(log(flow_runs))
 

@@ -18,6 +18,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from flows.ingestion import _end, take_in
 from flows.retraining import retraining
 from harmoniad.factory.drift import LOOK, NOTHING_NEW, RETRAIN
+from harmoniad.factory.story import Story
 from tests.factory.conftest import take_shot, trained, trained_template  # noqa: F401
 
 pytestmark = pytest.mark.xdist_group("prefect")  # one server for all
@@ -49,8 +50,11 @@ def test_new_images_are_taken_in_and_committed_before_the_stages(toy: Any, serve
     (taken,) = (toy.folder / "data/mine/gear ü/good_train").iterdir()
     assert taken.name.startswith("7-")
     assert not inbox.exists()
-    last = subprocess.run(["git", "log", "-1", "--format=%s"], check=True, capture_output=True, text=True)
-    assert last.stdout.strip() == "data: mine: 1 new good images"
+    log = subprocess.run(["git", "log", "-2", "--format=%s"], check=True, capture_output=True, text=True)
+    assert log.stdout.splitlines() == [
+        "model: harmoniad version 3 is the champion",
+        "data: mine: 1 new good images",
+    ]
     found = Artifact.get("drift-decision")
     assert found is not None
     assert "No comparison: there is no champion yet" in str(found.data)
@@ -58,7 +62,7 @@ def test_new_images_are_taken_in_and_committed_before_the_stages(toy: Any, serve
     (toy.folder / "results/prepare").mkdir()
     lines = ["path", "data/mine/1.png", taken.relative_to(toy.folder).as_posix()]
     (toy.folder / "results/prepare/mine.csv").write_text("\n".join(lines), encoding="utf-8")  # as the real stage does
-    state = flow(take_in)(return_state=True)
+    state = flow(lambda: take_in(Story()), name="take in")(return_state=True)
     assert task_states(state) == {"ingest": "Unchanged", "drift": "Unchanged", "version": "Unchanged"}
 
 
@@ -82,6 +86,6 @@ def test_drift_ends_the_retraining_before_the_stages(
     assert state.name == "Drift"
     assert state.is_completed()
     assert "drift: a person should look: the " in state.message
-    assert set(task_states(state)) == {"ingest", "drift", "version"}
+    assert set(task_states(state)) == {"ingest", "drift", "version", "notify"}
     assert json.loads(Path("results/ingest/report.json").read_text(encoding="utf-8"))["taken"][0]["category"] == "bolt"
     assert len(list(Path("data/plant/bolt/train/good").iterdir())) == 30

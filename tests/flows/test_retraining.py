@@ -77,6 +77,12 @@ def test_a_stage_that_keeps_crashing_fails_with_its_last_words(toy: Any, server:
     assert toy.calls() == ["encode", "train", "train", "train"]
 
 
+def test_a_server_that_was_away_is_tried_again(toy: Any, server: str) -> None:
+    toy.trouble("train", "away")
+    training()
+    assert toy.calls() == ["encode", "train", "train"]
+
+
 def test_bad_input_is_told_and_not_tried_again(toy: Any, server: str) -> None:
     toy.trouble("validate", "error")
     with pytest.raises(HarmoniadError) as error:

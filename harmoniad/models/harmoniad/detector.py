@@ -58,9 +58,7 @@ class HarmoniadDetector:
         shapes = tuple(tuple(shape) for shape in config["shapes"])
         detector = cls(shapes, Harmoniad(**config["design"]), Train(**config["train"]), config["seed"])
         detector._categories = config["categories"]
-        for prefix, module in detector._modules().items():
-            state = {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
-            module.load_state_dict(state)
+        detector.start_from(tensors)
         if detector._design.memory:
             detector._memory = NormalMemory.restore(tensors, "memory")
         if detector._split is not None:
@@ -70,6 +68,13 @@ class HarmoniadDetector:
             detector._place = PadimDetector.restore(config["place"], state)
         detector._fusion = FusionWeights(*(tensors[f"fusion.{name}"] for name in ("level", "excess", "weights")))
         return detector
+
+    def start_from(self, tensors: dict[str, Tensor]) -> bool:
+        """Take over the weights of head 1 and head 2; False if the design has neither."""
+        for prefix, module in self._modules().items():
+            state = {k.removeprefix(f"{prefix}."): v for k, v in tensors.items() if k.startswith(f"{prefix}.")}
+            module.load_state_dict(state)
+        return bool(self._modules())
 
     def fit(
         self, features: FeatureSet, *, synthetic: SyntheticSet | None = None, device: torch.device, checkpoint: Path
@@ -121,7 +126,7 @@ class HarmoniadDetector:
         return {
             "shapes": [list(shape) for shape in self._shapes],
             "design": self._design.model_dump(),
-            "train": self._train_params.model_dump(),
+            "train": self._train_params.model_dump(exclude={"warm_start"}),
             "seed": self._seed,
             "categories": self._categories,
             "place": self._place.config() if self._place is not None else None,

@@ -26,7 +26,9 @@ class DeviationHead(Trainable):
     def __init__(self, channels: int, design: Harmoniad) -> None:
         super().__init__()
         self.split = (
-            FrequencySplit(channels, design.gate_radius, design.gate_softness, design.gate) if design.head_split else None
+            FrequencySplit(channels, design.gate_radius, design.gate_softness, design.gate)
+            if design.head_split
+            else None
         )
         self.fusion = Fusion(design)
         # Mean size on good images of each channel of the low and the high band, and of the whole.

@@ -47,6 +47,11 @@ class ReconstructionDetector(ABC, Generic[Design]):
         detector._network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
         return detector
 
+    def start_from(self, tensors: dict[str, Tensor]) -> bool:
+        """Take over the network's weights."""
+        self._network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
+        return True
+
     def fit(
         self, features: FeatureSet, *, synthetic: SyntheticSet | None = None, device: torch.device, checkpoint: Path
     ) -> list[dict[str, float]]:
@@ -74,7 +79,7 @@ class ReconstructionDetector(ABC, Generic[Design]):
         return {
             "shapes": [list(shape) for shape in self._shapes],
             "design": self._design.model_dump(),
-            "train": self._train_params.model_dump(),
+            "train": self._train_params.model_dump(exclude={"warm_start"}),
             "seed": self._seed,
         }
 

@@ -1,0 +1,1 @@
+"""Images that wait for a person's word, what was said of them, and the page for it."""
