@@ -20,9 +20,7 @@ from harmoniad.tracking.promotion import promote, rollback
 from harmoniad.tracking.registry import register
 from harmoniad.tracking.results import MODEL_FILES, read_results
 from harmoniad.tracking.versions import find, list_versions
-from tests.tracking.test_pyfunc_model import IMAGES, trained
-
-__all__ = ["trained"]
+from tests.tracking.test_pyfunc_model import IMAGES
 
 # One set of servers for all; on a busy machine they take minutes to start.
 pytestmark = [pytest.mark.xdist_group("servers"), pytest.mark.timeout(900)]
