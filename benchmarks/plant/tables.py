@@ -13,7 +13,7 @@ from benchmarks.plant.timing import STAGES
 from harmoniad.files import replacing, write_bytes
 
 HEADS = ["day", "what happens", "in", "quar.", "drift", "version", "gate", "before", "after"]
-HEADS += [*STAGES, "DVC", "Prefect", "wall s", "CPU s", "runs"]
+HEADS += [*(f"{stage} s" for stage in STAGES), "DVC s", "Prefect s", "wall s", "CPU s", "runs"]
 
 
 def line(record: Record) -> str:

@@ -76,7 +76,8 @@ def test_a_schedule_fires_an_event_triggers_and_the_second_run_waits(
         seen = {run.id for run in runs_of(name)}
         for schedule in deployment.schedules:
             client.delete_deployment_schedule(deployment.id, schedule.id)
-        soon = IntervalSchedule(interval=timedelta(days=1), anchor_date=datetime.now(UTC) + timedelta(seconds=3))
+        # The server looks for new schedules every few seconds, and makes no run whose time has passed by then.
+        soon = IntervalSchedule(interval=timedelta(days=1), anchor_date=datetime.now(UTC) + timedelta(seconds=20))
         client.create_deployment_schedules(deployment.id, [(soon, True)])
         with running("prefect", "worker", "start", "--pool", "loop", env=os.environ) as worker:
             wait_for(toy.pids, 240)  # the schedule's run is training
