@@ -19,10 +19,10 @@ import pytest
 from dotenv import dotenv_values
 
 from flows.command import end_tree
-from tests.flows.conftest import toy, toy_template, wait_for
+from tests.flows.conftest import toy, toy_template
 from tests.tracking.conftest import migrated_database, project
 
-__all__ = ["migrated_database", "project", "toy", "toy_template", "wait_for"]
+__all__ = ["migrated_database", "project", "toy", "toy_template"]
 
 REPOSITORY = Path(__file__).parents[2]
 USER, PASSWORD = "harmoniad", "secret1"
