@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmoniad.features.cache import Shape
+from harmoniad.models.inp_former.design import InpFormer
 from harmoniad.models.reconstruction.loss import soft_mined_cosine
 from harmoniad.models.reconstruction.network import ReconstructionNetwork
-from harmoniad.params import InpFormer
 
 
 class InpFormerNetwork(ReconstructionNetwork):

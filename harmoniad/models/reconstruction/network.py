@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmoniad.features.cache import Shape
+from harmoniad.models.network_detector import ScoringNetwork
 from harmoniad.models.reconstruction.loss import token_distance
-from harmoniad.models.reconstruction.training import Trainable
 
 
-class ReconstructionNetwork(Trainable):
+class ReconstructionNetwork(ScoringNetwork):
     """Makes the targets, and tells how far the prediction of a subclass lies from them.
 
     The targets are the encoder's layers, normalised, brought to one grid and joined into groups.
@@ -40,6 +40,11 @@ class ReconstructionNetwork(Trainable):
         Returns:
             Predictions of the same shapes, and a scalar of the subclass's own.
         """
+
+    def prepare(self, batches: Iterable[Sequence[Tensor]]) -> None:
+        """Measure the channels if they are what is normalised."""
+        if self.norm == "channel":
+            self.measure_channels(batches)
 
     @torch.no_grad()
     def measure_channels(self, batches: Iterable[Sequence[Tensor]]) -> None:

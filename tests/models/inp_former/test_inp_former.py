@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from harmoniad.models.inp_former.design import InpFormer
 from harmoniad.models.inp_former.detector import InpFormerDetector
 from harmoniad.models.inp_former.network import DecoderBlock, ExtractorBlock, InpFormerNetwork, coherence
-from harmoniad.params import InpFormer, Params
+from harmoniad.params import Params
 from tests.models.features import PatternFeatures, with_anomaly
 
 CPU = torch.device("cpu")
