@@ -181,7 +181,8 @@ def mean_auroc_interval(
 
     Returns:
         The mean AUROC and its ends; None if no category holds defective and normal items. Where no pair of any category
-        is in the wrong order the interval has no width: see `auroc_interval` for what is known then.
+        is in the wrong order, the lower end is the exact binomial one of as many disjoint pairs, as in
+        `auroc_interval`.
 
     Raises:
         HarmoniadError: the shapes differ, a score is NaN or infinite, or an option is out of range.
@@ -189,12 +190,13 @@ def mean_auroc_interval(
     _check(confidence, resamples)
     generator = np.random.default_rng(seed)
     estimates: list[float] = []
-    drawn = np.zeros(resamples)
+    drawn, pairs = np.zeros(resamples), 0
     for _, (labels, models) in sorted(categories.items()):
         defective, _ = labels_and_scores(labels, models[0])
         if defective.all() or not defective.any():
             continue
         items = [np.flatnonzero(defective), np.flatnonzero(~defective)]
+        pairs += min(group.size for group in items)
         levels = [np.unique(labels_and_scores(labels, scores)[1], return_inverse=True)[1] for scores in models]
         estimates += [
             float(_areas(*(_counts(level[group][None], level.max() + 1) for group in items))[0]) for level in levels
@@ -207,6 +209,8 @@ def mean_auroc_interval(
                 drawn[start : start + count] += _areas(*(_counts(level[pick], level.max() + 1) for pick in picks))
     if not estimates:
         return None
+    if min(estimates) == 1:
+        return Estimate(1.0, _all_of(pairs, confidence), 1.0)
     return Estimate(float(np.mean(estimates)), *_percentiles(drawn / len(estimates), confidence))
 
 
