@@ -17,7 +17,7 @@ from harmoniad.data.logical_sample.bare_board import (
     Place,
     bare_board,
 )
-from harmoniad.data.logical_sample.components import PITCH, SHAPES
+from harmoniad.data.logical_sample.components import CHIP_PINS, PITCH, SHAPES
 from harmoniad.data.logical_sample.product import Arrangement, Broken, Mark, Product, area_of, pick, tone
 from harmoniad.data.logical_sample.scene import Colour, Item
 from harmoniad.data.sample.camera import Fixture
@@ -140,8 +140,9 @@ def _short(items: Arrangement, rng: np.random.Generator) -> Broken:
 
 def _bent(shape: str, items: Arrangement, severity: float, rng: np.random.Generator) -> Arrangement:
     old = _the(items, shape)
+    pin = int(rng.integers(HEADER_PINS if shape == "header" else CHIP_PINS))
     bend = (4 + 4 * severity) * pick((-1, 1), rng) * (1.6 if shape == "header" else 1.0)
-    return _exchanged(items, old, replace(old, bend=bend))
+    return _exchanged(items, old, replace(old, bend=bend, pin=pin))
 
 
 def _area(shape: str, length: float = 0.0) -> float:
@@ -175,8 +176,9 @@ BOARD = Product(
     },
     _SATURATION,
     ("scratch", "stain", "crack", "contamination"),
+    ("chip", "electrolytic", "label", "diode"),
     {"bent_pin": partial(_bent, "chip"), "bent_header_pin": partial(_bent, "header")},
-    Fixture("belt", angle=1.0, shift=1.5, height=3, unsteady=0.6),
+    Fixture("belt", angle=1.0, shift=1.5, height=3, unsteady=0.6, smooth=True),
     Palette(
         stains=((0.45, 0.36, 0.22), (0.25, 0.25, 0.25), (2.0, 1.5, 1.3)),
         objects=((0.93, 0.92, 0.88), (0.80, 0.12, 0.10), (0.70, 0.71, 0.72), (0.85, 0.65, 0.15)),

@@ -13,10 +13,11 @@ CHIP = (31.0, 19.0)
 PADS = (12.0, 6.0)
 PITCH, PIN_PITCH = 13.0, 7.0
 _PINS_A_SIDE = 8
+CHIP_PINS = 2 * _PINS_A_SIDE
 
 
 def chip(item: Item, x: np.ndarray, y: np.ndarray) -> Solid:
-    """A chip in a black case with pins on its long sides and a notch on the left; `bend` bends its first pin."""
+    """A chip in a black case with pins on its long sides and a notch on the left; `bend` bends one pin."""
     case = rounded_box(x, y, *CHIP, 1.5)
     notch = 6.0 - np.hypot(x + CHIP[0], y)
     pins = np.full_like(case, -np.inf)
@@ -24,7 +25,7 @@ def chip(item: Item, x: np.ndarray, y: np.ndarray) -> Solid:
         at = (k - (_PINS_A_SIDE - 1) / 2) * PIN_PITCH
         for side in (-1, 1):
             out = np.clip(side * y - CHIP[1] + 1, 0, None)
-            bent = item.bend * (out / 9) if (k, side) == (2, 1) else 0.0
+            bent = item.bend * (out / 9) if item.pin == (k if side < 0 else k + _PINS_A_SIDE) else 0.0
             pins = np.maximum(pins, np.minimum(1.7 - np.abs(x - at - bent), 9.0 - np.abs(out)) - 50 * (side * y < 0))
     pins = np.minimum(pins, np.abs(y) - CHIP[1] + 1)
     on_case = smooth(case)
@@ -71,7 +72,7 @@ def diode(item: Item, x: np.ndarray, y: np.ndarray) -> Solid:
 
 
 def header(item: Item, x: np.ndarray, y: np.ndarray) -> Solid:
-    """A pin header: a black strip with a brass pin every `PITCH`; `bend` bends its third pin."""
+    """A pin header: a black strip with a brass pin every `PITCH`; `bend` bends one pin."""
     half = item.length / 2
     inside = rounded_box(x, y, half, 7.0, 1.0)
     cell = (x + half) % PITCH - PITCH / 2
@@ -79,8 +80,8 @@ def header(item: Item, x: np.ndarray, y: np.ndarray) -> Solid:
     inside = np.minimum(inside, 7.0 - 1.8 * np.clip(np.abs(cell) - PITCH / 2 + 2, 0, 2) / 2 * 2 - np.abs(y))
     height = bevel(inside, 1.6, 5.0)
     black = np.asarray(_BLACK, np.float32) * np.float32(1.15 * item.tone)
-    third = np.floor((x + half) / PITCH) == 2
-    pin_y = np.abs(y) if not item.bend else np.where(third, np.abs(y - item.bend / 2) - abs(item.bend) / 2, np.abs(y))
+    bent = np.floor((x + half) / PITCH) == item.pin
+    pin_y = np.abs(y) if not item.bend else np.where(bent, np.abs(y - item.bend / 2) - abs(item.bend) / 2, np.abs(y))
     pins = 2.1 - np.maximum(np.abs(cell), np.maximum(pin_y, 0))
     pins = np.where(np.abs(x) < half, pins, -9)
     on_pin = smooth(pins)

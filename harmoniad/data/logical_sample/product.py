@@ -51,6 +51,7 @@ class Product:
         logical: its kinds of logical defects, each with what breaks an arrangement.
         saturation: a region counts as found from so many nominal pixels on; None for all of it.
         damage: the kinds of `DEFECTS` that it suffers.
+        fragile: the shapes of items that get scratches and cracks, as the ground does.
         bent: its kinds of bent items, each with what bends one, from a severity 0..1.
         fixture: how the line presents it.
         palette: what soils it.
@@ -62,6 +63,7 @@ class Product:
     logical: dict[str, Callable[[Arrangement, np.random.Generator], Broken]]
     saturation: dict[str, float | None]
     damage: tuple[str, ...]
+    fragile: tuple[str, ...]
     bent: dict[str, Callable[[Arrangement, float, np.random.Generator], Arrangement]]
     fixture: Fixture
     palette: Palette

@@ -29,7 +29,8 @@ class Item:
         colour: of what comes in several colours.
         text: what is printed on it.
         tone: how bright this piece came out of its mould, around 1.
-        bend: how far it is bent out of shape.
+        bend: how far it, or one of its pins, is bent out of shape.
+        pin: which of its pins that is.
     """
 
     shape: str
@@ -41,6 +42,7 @@ class Item:
     text: str = ""
     tone: float = 1.0
     bend: float = 0.0
+    pin: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
 """How one image of a product comes about: its arrangement, what is wrong with it, and the masks."""
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harmoniad.data.logical_sample.board import BOARD
 from harmoniad.data.logical_sample.kit import KIT
-from harmoniad.data.logical_sample.product import Arrangement, Mark, Product
-from harmoniad.data.logical_sample.scene import Scene
+from harmoniad.data.logical_sample.product import Arrangement, Mark, Product, pick
+from harmoniad.data.logical_sample.scene import Scene, cover_of
 from harmoniad.data.sample.camera import locate, photograph, read_out
 from harmoniad.data.sample.defects import DEFECTS
 from harmoniad.data.sample.part import NOMINAL_SIZE, Part, draw_light
@@ -134,11 +134,13 @@ def take(shot: Shot, seed: int, size: int, *, compare: bool = False) -> Picture:
         ]
     elif shot.group == STRUCTURAL:
         for severity in map(float, np.linspace(defect_rng.uniform(0.35, 0.9), 1, _TRIES)):
+            footprint = np.zeros(part.colour.shape[:2], np.float32)
             if shot.kind in product.bent:
                 damaged = lay_out(product.bent[shot.kind](items, severity, defect_rng))
-                footprint = np.zeros(part.colour.shape[:2], np.float32)
             else:
-                damaged, footprint = _damage(part, shot.kind, severity, product, defect_rng)
+                surface = _surface(part, shot.kind, items, product, defect_rng)
+                DEFECTS[shot.kind](surface, severity, defect_rng)
+                damaged, footprint = replace(part, colour=_quantised(surface.colour)), surface.footprint
             scene = see(damaged)
             change = np.abs(scene - clean_scene).max(axis=-1)
             defective = where(footprint) | (change > CHANGED)
@@ -155,14 +157,21 @@ def _lay_out(product: Product, items: Arrangement, n: int, rng: np.random.Genera
     scene = Scene(ground, light, product.shapes)
     for item in items:
         scene.lay(item)
-    return Part((np.clip(scene.colour, 0, 1) * 255 + 0.5).astype(np.uint8), cover, light)
+    return Part(_quantised(scene.colour), cover, light)
 
 
-def _damage(
-    part: Part, kind: str, severity: float, product: Product, rng: np.random.Generator
-) -> tuple[Part, np.ndarray]:
-    """Damage what lies there, and tell where: the footprint, (n, n) float32 0..1."""
-    surface = Surface(part, 0.9, product.palette)
-    DEFECTS[kind](surface, severity, rng)
-    colour = (np.clip(surface.colour, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return Part(colour, part.cover, part.light), surface.footprint
+def _quantised(colour: np.ndarray) -> np.ndarray:
+    return (np.clip(colour, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def _surface(part: Part, kind: str, items: Arrangement, product: Product, rng: np.random.Generator) -> Surface:
+    """What is damaged: a scratch or a crack stays on one item or on the ground; the rest lies on everything."""
+    cover: np.ndarray | None = part.cover
+    if kind in ("scratch", "crack"):
+        n = part.colour.shape[0]
+        fragile = [item for item in items if item.shape in product.fragile]
+        if rng.random() < 0.5:
+            cover = cover_of(pick(fragile, rng), product.shapes, n)
+        elif cover is not None:
+            cover = cover * (1 - np.maximum.reduce([cover_of(item, product.shapes, n) for item in items]))
+    return Surface(replace(part, cover=cover), 0.9, product.palette)
