@@ -1,7 +1,9 @@
 """int8: the encoder of an exported graph quantised, and what that costs in accuracy.
 
-Only the products of the encoder are quantised, nearly all of the time; what the detector does with the features (the
-search of the memory, the heads, the fusion) stays in float32.
+Only what goes into the encoder's products is rounded. What comes out of them stays in float32, and so do the first of
+them, whose error would go through all others, and what the detector does with the features (the search of the memory,
+the heads, the fusion). With EfficientNet-lite0 the features are then off by 6 % on held-out images, against 45 % where
+all is rounded, in the same time.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 CALIBRATION_IMAGES = 64
 BATCH_SIZE = 16
 METRICS = {"image_auroc": "image AUROC", "pixel_ap": "pixel AP", "aupro": "AUPRO"}
+FLOAT_AT_FIRST = 3  # products: the stem and the first block of a convolutional network
 _QUANTISED = ["Conv", "MatMul", "Gemm"]
 
 
@@ -65,12 +68,16 @@ def quantise(core: Path, out: Path, images: Sequence[Path], side: int) -> None:
         activation_type=QuantType.QUInt8,
         weight_type=QuantType.QInt8,
         op_types_to_quantize=_QUANTISED,
-        nodes_to_quantize=encoder_nodes(onnx.load(core)),
+        nodes_to_quantize=encoder_nodes(onnx.load(core))[FLOAT_AT_FIRST:],
+        extra_options={"OpTypesToExcludeOutputQuantization": _QUANTISED},
     )
 
 
 def encoder_nodes(core: "ModelProto") -> list[str]:
-    """The products of the encoder: what the features depend on, and those are where numbers become half precision."""
+    """The products of the encoder, the first of them first.
+
+    They are what the features depend on, and those are where numbers become half precision.
+    """
     from onnx import TensorProto
 
     makers = {output: node for node in core.graph.node for output in node.output}
@@ -79,13 +86,13 @@ def encoder_nodes(core: "ModelProto") -> list[str]:
         for node in core.graph.node
         if node.op_type == "Cast" and any(a.name == "to" and a.i == TensorProto.FLOAT16 for a in node.attribute)
     ]
-    found, waiting = {}, [name for node in features for name in node.input]
+    found, waiting = set[str](), [name for node in features for name in node.input]
     while waiting:
         node = makers.get(waiting.pop())
         if node is not None and node.name not in found:
-            found[node.name] = node
+            found.add(node.name)
             waiting += node.input
-    return [name for name, node in found.items() if node.op_type in _QUANTISED]
+    return [node.name for node in core.graph.node if node.name in found and node.op_type in _QUANTISED]
 
 
 def measure(inspector: "Inspector", rows: "pd.DataFrame", params: Params, label: str) -> dict[str, Any]:
