@@ -17,7 +17,7 @@ from PIL import Image
 from harmoniad.data.images import load_rgb
 from harmoniad.errors import HarmoniadError
 from harmoniad.evaluation import CategoryMetrics
-from harmoniad.export.onnx_file import RESIZED
+from harmoniad.export.onnx_file import RESIZED, silence
 from harmoniad.features.encoders import resize
 from harmoniad.params import Params
 from harmoniad.progress import Progress
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CALIBRATION_IMAGES = 64
 BATCH_SIZE = 16
+MUCH = 0.01  # loss of a metric that is worth a warning
 METRICS = {"image_auroc": "image AUROC", "pixel_ap": "pixel AP", "aupro": "AUPRO"}
 FLOAT_AT_FIRST = 3  # products: the stem and the first block of a convolutional network
 _QUANTISED = ["Conv", "MatMul", "Gemm"]
@@ -59,18 +60,19 @@ def quantise(core: Path, out: Path, images: Sequence[Path], side: int) -> None:
             pixels = resize(Image.fromarray(load_rgb(path)), side)
             return {RESIZED: np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])}
 
-    quantize_static(
-        core,
-        out,
-        Reader(),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=_QUANTISED,
-        nodes_to_quantize=encoder_nodes(onnx.load(core))[FLOAT_AT_FIRST:],
-        extra_options={"OpTypesToExcludeOutputQuantization": _QUANTISED},
-    )
+    with silence():  # it advises to fold constants first, which torch's exporter has done
+        quantize_static(
+            core,
+            out,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=_QUANTISED,
+            nodes_to_quantize=encoder_nodes(onnx.load(core))[FLOAT_AT_FIRST:],
+            extra_options={"OpTypesToExcludeOutputQuantization": _QUANTISED},
+        )
 
 
 def encoder_nodes(core: "ModelProto") -> list[str]:
@@ -132,6 +134,19 @@ def table(accuracy: dict[str, Any]) -> str:
             cells = [f"{before:.4f}", f"{after:.4f}", f"{after - before:+.4f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def loss(accuracy: dict[str, Any]) -> str:
+    """What int8 costs, as a sentence."""
+    before, after = accuracy["float32"], accuracy["int8"]
+    lost = {name: before[key] - after[key] for key, name in METRICS.items() if None not in (before[key], after[key])}
+    if not lost:
+        return "The test images do not tell what int8 costs: they lack good or defective ones."
+    name, most = max(lost.items(), key=lambda each: each[1])
+    if most <= 0:
+        return "int8 loses nothing on them."
+    warning = ": too much for most uses, export without --int8" if most > MUCH else ""
+    return f"int8 loses {most:.4f} of {name}, and of the others less{warning}."
 
 
 def test_images(manifest: "pd.DataFrame") -> "pd.DataFrame":
