@@ -56,8 +56,11 @@ def _dropped(items: list[Item], shape: str, place: str, rng: np.random.Generator
     for _ in range(_TRIES):
         item = Item(shape, 0, 0, rng.uniform(0, 2 * np.pi), length)
         margin_x, margin_y = _extent(item)
-        x = rng.uniform(box.left + margin_x + 3, box.right - margin_x - 3)
-        y = rng.uniform(box.top + margin_y + 3, box.bottom - margin_y - 3)
+        room_x, room_y = (box.right - box.left) / 2 - margin_x - 3, (box.bottom - box.top) / 2 - margin_y - 3
+        if min(room_x, room_y) < 0:
+            continue
+        x = (box.left + box.right) / 2 + rng.uniform(-room_x, room_x)
+        y = (box.top + box.bottom) / 2 + rng.uniform(-room_y, room_y)
         item = replace(item, x=x, y=y)
         own_points, own_radii = _discs(item)
         apart = np.hypot(*(points[:, None] - own_points[None]).transpose(2, 0, 1))

@@ -14,6 +14,8 @@ Colour = tuple[float, float, float]
 # How high the lamp stands: the sine and the cosine of the angle between its light and the upright.
 _ASIDE, _UPRIGHT = 0.62, 0.785
 _TEXT_SCALE = 4
+# A shadow ends so many nominal pixels from the item that throws it.
+_SHADOW = 18
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Scene:
 
     def lay(self, item: Item) -> None:
         """Put an item down, with its shadow."""
-        box, x, y = _grid(item, self._shapes.reach(item) + 14, self._n)
+        box, x, y = _grid(item, self._shapes.reach(item) + _SHADOW, self._n)
         solid = self._shapes.draw[item.shape](item, x, y)
         u = unit(self._n)
         cover = np.clip(solid.inside * u + 0.5, 0, 1)

@@ -134,7 +134,7 @@ def take(shot: Shot, seed: int, size: int, *, compare: bool = False) -> Picture:
         ]
     elif shot.group == STRUCTURAL:
         for severity in map(float, np.linspace(defect_rng.uniform(0.35, 0.9), 1, _TRIES)):
-            footprint = np.zeros(part.colour.shape[:2], np.float32)
+            footprint: np.ndarray = np.zeros(part.colour.shape[:2], np.float32)
             if shot.kind in product.bent:
                 damaged = lay_out(product.bent[shot.kind](items, severity, defect_rng))
             else:
