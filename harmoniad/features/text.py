@@ -42,10 +42,14 @@ class TextTower:
     Attributes:
         width: Of a token.
         dimensions: E of an embedding.
+        vision_end: Last norm and projection of the vision tower, as `norm.weight`, `norm.bias` and `project.weight` of
+            a linear layer (E, D); None where the tower has no such pair.
     """
 
     def __init__(self, model: Any, tokenizer: Any) -> None:
         """Take the text half of a model of open_clip; its vision tower is let go."""
+        self.vision_end = _vision_end(model.visual)
+        del model.visual
         self._model = model.eval().requires_grad_(False)
         self._tokenizer = tokenizer
         self._embedding = getattr(model, "text", model).token_embedding
@@ -68,7 +72,6 @@ class TextTower:
         import open_clip
 
         model = load_open_clip(weights_files.resolve(encoder), encoder)
-        del model.visual
         name = encoder.name.removeprefix("open_clip:")
         try:
             tokenizer = open_clip.get_tokenizer(name)
@@ -116,3 +119,12 @@ class TextTower:
             return F.normalize(self._model.encode_text(tokens).float(), dim=-1)
         finally:
             handle.remove()
+
+
+def _vision_end(tower: Any) -> dict[str, Tensor] | None:
+    """A tower of open_clip's own multiplies by (D, E) after its last norm; one of timm's ends in other ways."""
+    norm, projection = getattr(tower, "ln_post", None), getattr(tower, "proj", None)
+    if norm is None or projection is None:
+        return None
+    found = {"norm.weight": norm.weight, "norm.bias": norm.bias, "project.weight": projection.T}
+    return {name: tensor.detach().clone() for name, tensor in found.items()}

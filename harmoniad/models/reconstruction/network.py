@@ -1,4 +1,4 @@
-"""The frame of a network that predicts groups of encoder layers from themselves."""
+"""The frame of networks that look at groups of encoder layers, and of those that predict them from themselves."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,8 @@ from harmoniad.models.network_detector import ScoringNetwork
 from harmoniad.models.reconstruction.loss import token_distance
 
 
-class ReconstructionNetwork(ScoringNetwork):
-    """Makes the targets, and tells how far the prediction of a subclass lies from them.
-
-    The targets are the encoder's layers, normalised, brought to one grid and joined into groups.
-    """
+class FeatureGroups(ScoringNetwork):
+    """Encoder layers, normalised, brought to one grid and joined into groups: what a network looks at."""
 
     def __init__(self, shapes: tuple[Shape, ...], *, grid: int, groups: int, norm: Literal["layer", "channel"]) -> None:
         super().__init__()
@@ -29,17 +26,6 @@ class ReconstructionNetwork(ScoringNetwork):
         self.deviations = nn.ParameterList(_constant(torch.ones(shape[0])) for shape in shapes)
         self.members = group_layers(shapes, groups)
         self.channels = [_group_channels([shapes[index] for index in members]) for members in self.members]
-
-    @abstractmethod
-    def forward(self, targets: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Predict the groups.
-
-        Args:
-            targets: (B, D, grid, grid) for each group, from `targets`.
-
-        Returns:
-            Predictions of the same shapes, and a scalar of the subclass's own.
-        """
 
     def prepare(self, batches: Iterable[Sequence[Tensor]]) -> None:
         """Measure the channels if they are what is normalised."""
@@ -76,6 +62,35 @@ class ReconstructionNetwork(ScoringNetwork):
             groups.append(torch.stack(group).mean(0) if same_width else torch.cat(group, dim=1))
         return groups
 
+    def _normalised(self, layers: Sequence[Tensor]) -> list[Tensor]:
+        if self.norm == "layer":
+            return [F.layer_norm(layer.movedim(1, -1), layer.shape[1:2]).movedim(-1, 1) for layer in layers]
+        scales = zip(layers, self.means, self.deviations, strict=True)
+        return [(layer - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1) for layer, mean, deviation in scales]
+
+    def _on_grid(self, layer: Tensor) -> Tensor:
+        size = (self.grid, self.grid)
+        if layer.shape[-2:] == size:
+            return layer
+        return F.interpolate(
+            layer, size=size, mode="bilinear", align_corners=False, antialias=self.grid < layer.shape[-1]
+        )
+
+
+class ReconstructionNetwork(FeatureGroups):
+    """Tells how far the prediction of a subclass lies from the groups of layers."""
+
+    @abstractmethod
+    def forward(self, targets: Sequence[Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Predict the groups.
+
+        Args:
+            targets: (B, D, grid, grid) for each group, from `targets`.
+
+        Returns:
+            Predictions of the same shapes, and a scalar of the subclass's own.
+        """
+
     def anomaly_maps(self, layers: Sequence[Tensor], side: int) -> Tensor:
         """1 - cosine between the features and their prediction, the mean over the groups.
 
@@ -107,20 +122,6 @@ class ReconstructionNetwork(ScoringNetwork):
             head(mean).transpose(1, 2).unflatten(2, (self.grid, self.grid))
             for head, mean in zip(heads, means, strict=True)
         ]
-
-    def _normalised(self, layers: Sequence[Tensor]) -> list[Tensor]:
-        if self.norm == "layer":
-            return [F.layer_norm(layer.movedim(1, -1), layer.shape[1:2]).movedim(-1, 1) for layer in layers]
-        scales = zip(layers, self.means, self.deviations, strict=True)
-        return [(layer - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1) for layer, mean, deviation in scales]
-
-    def _on_grid(self, layer: Tensor) -> Tensor:
-        size = (self.grid, self.grid)
-        if layer.shape[-2:] == size:
-            return layer
-        return F.interpolate(
-            layer, size=size, mode="bilinear", align_corners=False, antialias=self.grid < layer.shape[-1]
-        )
 
 
 def group_layers(shapes: tuple[Shape, ...], groups: int) -> list[list[int]]:
