@@ -10,6 +10,13 @@ from harmoniad.params import Params
 from tests.export.models import tiles
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All that need torch's part of an export go to one worker, which makes it once."""
+    for item in items:
+        if "exported_folder" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("export"))
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("photos ü")
