@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from harmoniad.features.cache import Shape
 from harmoniad.models.dasvdd.design import Dasvdd
-from harmoniad.models.reconstruction.network import FeatureGroups
+from harmoniad.models.reconstruction.targets import TargetNetwork
 
 
-class DasvddNetwork(FeatureGroups):
+class DasvddNetwork(TargetNetwork):
     """The error of a token is |x - decoded|^2 + gamma |code - centre|^2 (DASVDD, equation 5), as means."""
 
     def __init__(self, shapes: tuple[Shape, ...], design: Dasvdd) -> None:

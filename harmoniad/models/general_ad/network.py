@@ -10,10 +10,10 @@ from harmoniad.features.cache import Shape
 from harmoniad.models.general_ad.design import GeneralAd
 from harmoniad.models.general_ad.distortions import distort, salience_of
 from harmoniad.models.reconstruction.attention import CrossBlock
-from harmoniad.models.reconstruction.network import FeatureGroups
+from harmoniad.models.reconstruction.targets import TargetNetwork
 
 
-class GeneralAdNetwork(FeatureGroups):
+class GeneralAdNetwork(TargetNetwork):
     """Says of each token whether it is distorted (GeneralAD, section 3.3)."""
 
     def __init__(self, shapes: tuple[Shape, ...], design: GeneralAd) -> None:

@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 from harmoniad.features.cache import Shape
 from harmoniad.models.reconstruction.attention import CrossBlock
-from harmoniad.models.reconstruction.network import FeatureGroups
+from harmoniad.models.reconstruction.targets import TargetNetwork
 from harmoniad.models.ssmctb.design import Ssmctb
 
 
-class SsmctbNetwork(FeatureGroups):
+class SsmctbNetwork(TargetNetwork):
     """Predicts each token from the four at its corners (SSMCTB, section 3)."""
 
     def __init__(self, shapes: tuple[Shape, ...], design: Ssmctb) -> None:
