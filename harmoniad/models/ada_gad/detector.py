@@ -20,4 +20,4 @@ class AdaGadDetector(NetworkDetector[AdaGad]):
         return cls(shapes, params.detector.ada_gad, params.train, params.seed)
 
     def _build(self, shapes: tuple[Shape, ...], design: AdaGad) -> AdaGadNetwork:
-        return AdaGadNetwork(shapes, design)
+        return AdaGadNetwork(shapes, design, round(design.pretrain_share * self._train_params.steps))

@@ -8,7 +8,7 @@ from harmoniad.section import Positive, Section, Share
 
 
 class DenoisingAutoencoder(Section):
-    """An autoencoder that repairs partly corrupted features (Bauer et al. 2022), as a projection onto the normal ones."""
+    """An autoencoder that repairs partly corrupted features (Bauer et al. 2022)."""
 
     width: Annotated[int, Field(ge=8, multiple_of=8)] = 128
     """Channels that the network works in."""

@@ -58,13 +58,14 @@ class MemAaeNetwork(PatchNetwork):
 
 
 class NeighbourConvolution(nn.Conv2d):
-    """A 5 x 5 convolution, channel by channel, that does not see the 3 x 3 patches in its middle; then one over channels.
+    """Mixes the 5 x 5 patches around each patch, without the 3 x 3 in the middle.
 
     The patches next to a patch were computed from much the same pixels, so they would give it away.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__(width, width, 5, padding=2, padding_mode="reflect", groups=width)
+        self.seen: Tensor
         seen = torch.ones(5, 5)
         seen[1:4, 1:4] = 0
         self.register_buffer("seen", seen, persistent=False)
@@ -77,7 +78,7 @@ class NeighbourConvolution(nn.Conv2d):
 
 
 class Memory(nn.Module):
-    """Codes of normal patches. What is read is a mixture of a few of them, whatever is asked (MemAE, Gong et al. 2019)."""
+    """Codes of normal patches, of which only mixtures can be read (MemAE, Gong et al., ICCV 2019)."""
 
     def __init__(self, size: int, channels: int) -> None:
         super().__init__()

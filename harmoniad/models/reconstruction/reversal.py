@@ -18,5 +18,5 @@ class _Reversal(torch.autograd.Function):
 
 def reversed_gradient(tensor: Tensor) -> Tensor:
     """The same tensor; whatever computed it is trained to make the loss larger (Ganin et al., JMLR 2016, section 4)."""
-    reversed_: Tensor = _Reversal.apply(tensor)  # type: ignore[no-untyped-call]
+    reversed_: Tensor = _Reversal.apply(tensor)
     return reversed_
