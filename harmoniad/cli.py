@@ -9,6 +9,7 @@ import click
 
 from harmoniad import __version__
 from harmoniad.cli_export import export
+from harmoniad.cli_leaderboard import leaderboard
 from harmoniad.cli_score import score
 from harmoniad.cli_serve import announce, serve
 from harmoniad.cli_serve_model import serve_model
@@ -279,7 +280,7 @@ def retrain() -> None:
     run_flow()
 
 
-for command in (announce, export, score, serve, serve_model):
+for command in (announce, export, leaderboard, score, serve, serve_model):
     cli.add_command(command)
 
 
