@@ -1,6 +1,6 @@
 """The knobs of the DASVDD-like autoencoder."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -20,5 +20,3 @@ class Dasvdd(Section):
     """Weight of the distance to the centre; without it, the ratio of both errors before the first step."""
     grid: Annotated[int, Field(ge=0)] = 0
     """Side of the token grid; 0 takes the finest of the tapped layers."""
-    norm: Literal["layer", "channel"] = "channel"
-    """Each token over its channels, or each channel over the training images."""
