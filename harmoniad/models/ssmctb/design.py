@@ -21,8 +21,8 @@ class Ssmctb(Section):
     channel_blocks: Annotated[int, Field(ge=0)] = 1
     """Blocks of channel attention; 0 leaves the gate out."""
     heads: Positive = 4
-    grid: Annotated[int, Field(ge=0)] = 0
-    """Side of the token grid; 0 takes the finest of the tapped layers."""
+    grid: Annotated[int, Field(ge=0)] = 16
+    """Side of the token grid; 0 takes the finest of the tapped layers, at a multiple of the cost."""
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
