@@ -11,6 +11,8 @@ from harmoniad.section import Positive
 class Cnc(Reconstruction):
     """A reconstruction held to normality in the manner of CNC (Wang et al., AAAI 2025)."""
 
+    grid: Annotated[int, Field(ge=0)] = 16
+    norm: Literal["layer", "channel"] = "channel"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     experts: Annotated[int, Field(ge=0)] = 5
     """Experts among which the tokens are shared; 0 puts one network in their place."""

@@ -100,13 +100,20 @@ class Normality(nn.Module):
             How far the encoded tokens lie from the nearest of the vectors, by which these learn; and how far the
             decoded ones lie from that same vector, by which the decoder learns. Cosine distances, scalars.
         """
-        vectors = F.normalize(self.vectors, dim=-1) if self.prompts is None else self.prompts()
+        vectors = self._unit_vectors()
         described, pulled = [], []
         for space, target, prediction in zip(self.spaces, encoded, decoded, strict=True):
             nearest, index = (space(target) @ vectors.T).max(-1)
             described.append(1 - nearest.mean())
             pulled.append(1 - (space(prediction) * vectors.detach()[index]).sum(-1).mean())
         return torch.stack(described).mean(), torch.stack(pulled).mean()
+
+    def _unit_vectors(self) -> Tensor:
+        """(n, E)."""
+        if self.vectors is not None:
+            return F.normalize(self.vectors, dim=-1)
+        assert self.prompts is not None
+        return self.prompts()
 
     def settle(self) -> None:
         """Keep what the text tower makes of the prompts."""

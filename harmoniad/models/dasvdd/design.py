@@ -1,6 +1,6 @@
 """The knobs of the DASVDD-like autoencoder."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
@@ -18,7 +18,5 @@ class Dasvdd(Section):
     """Share of the tokens of a batch that moves the centre; the others train the autoencoder."""
     gamma: Annotated[float, Field(ge=0)] | None = None
     """Weight of the distance to the centre; without it, the ratio of both errors before the first step."""
-    grid: Annotated[int, Field(ge=0)] = 0
-    """Side of the token grid; 0 takes the finest of the tapped layers."""
-    norm: Literal["layer", "channel"] = "channel"
-    """Each token over its channels, or each channel over the training images."""
+    grid: Annotated[int, Field(ge=0)] = 16
+    """Side of the token grid; 0 takes the finest of the tapped layers, at a multiple of the cost."""

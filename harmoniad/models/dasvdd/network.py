@@ -8,14 +8,14 @@ from torch.nn import functional as F
 
 from harmoniad.features.cache import Shape
 from harmoniad.models.dasvdd.design import Dasvdd
-from harmoniad.models.reconstruction.targets import TargetNetwork
+from harmoniad.models.reconstruction.patches import PatchNetwork, as_tokens
 
 
-class DasvddNetwork(TargetNetwork):
+class DasvddNetwork(PatchNetwork):
     """The error of a token is |x - decoded|^2 + gamma |code - centre|^2 (DASVDD, equation 5), as means."""
 
     def __init__(self, shapes: tuple[Shape, ...], design: Dasvdd) -> None:
-        super().__init__(shapes, grid=design.grid, groups=1, norm=design.norm)
+        super().__init__(shapes, design.grid)
         self.centre_share, self.given_gamma = design.centre_share, design.gamma
         channels = self.channels[0]
         self.encode = nn.Sequential(
@@ -42,12 +42,12 @@ class DasvddNetwork(TargetNetwork):
         self.measure_channels(keeping())
         if self.given_gamma is None:
             with torch.no_grad():
-                rebuilt, distance = self(self.tokens(kept[0]))
+                rebuilt, distance = self(as_tokens(self.patches(kept[0])))
                 self.gamma.copy_(rebuilt.mean() / distance.mean().clamp(min=1e-12))
 
     def loss(self, layers: Sequence[Tensor], hard_mining_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """One sum, in which the tokens of one part reach the autoencoder only, and those of the other the centre."""
-        tokens = self.tokens(layers).flatten(0, 1)
+        tokens = as_tokens(self.patches(layers)).flatten(0, 1)
         order = torch.randperm(len(tokens)).to(tokens.device)
         count = max(1, round(self.centre_share * len(tokens)))
         for_centre, for_network = tokens[order[:count]], tokens[order[count:]]
@@ -59,12 +59,7 @@ class DasvddNetwork(TargetNetwork):
         moved = F.mse_loss(self.centre.expand_as(still), still)
         return rebuilt + self.gamma * distance + moved, {"rebuilt": rebuilt.detach(), "distance": distance.detach()}
 
-    def tokens(self, layers: Sequence[Tensor]) -> Tensor:
-        """Layers (B, D, h, w) as tokens (B, N, C) of one grid."""
-        return self.targets(layers)[0].flatten(2).transpose(1, 2)
-
-    def anomaly_maps(self, layers: Sequence[Tensor], side: int) -> Tensor:
-        """Error of reconstruction plus gamma times the distance to the centre: (B, side, side)."""
-        rebuilt, distance = self(self.tokens(layers))
-        maps = (rebuilt + self.gamma * distance).view(-1, 1, self.grid, self.grid)
-        return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)[:, 0]
+    def score(self, patches: Tensor) -> Tensor:
+        """Error of reconstruction plus gamma times the distance to the centre: (B, grid, grid)."""
+        rebuilt, distance = self(as_tokens(patches))
+        return (rebuilt + self.gamma * distance).unflatten(1, (self.grid, self.grid))

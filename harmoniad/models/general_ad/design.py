@@ -15,10 +15,8 @@ class GeneralAd(Section):
     width: Annotated[int, Field(ge=8, multiple_of=8)] = 128
     """Channels that the discriminator works in."""
     heads: Positive = 4
-    grid: Annotated[int, Field(ge=0)] = 0
-    """Side of the token grid; 0 takes the finest of the tapped layers."""
-    norm: Literal["layer", "channel"] = "channel"
-    """Each token over its channels, or each channel over the training images."""
+    grid: Annotated[int, Field(ge=0)] = 16
+    """Side of the token grid; 0 takes the finest of the tapped layers, at a multiple of the cost."""
     distortions: Annotated[list[Distortion], Field(min_length=1)] = ["noise", "shuffle", "copy"]
     """One of these is drawn for each image of a batch."""
     noise: Annotated[float, Field(gt=0)] = 0.25

@@ -10,14 +10,14 @@ from harmoniad.features.cache import Shape
 from harmoniad.models.general_ad.design import GeneralAd
 from harmoniad.models.general_ad.distortions import distort, salience_of
 from harmoniad.models.reconstruction.attention import CrossBlock
-from harmoniad.models.reconstruction.targets import TargetNetwork
+from harmoniad.models.reconstruction.patches import PatchNetwork, as_tokens
 
 
-class GeneralAdNetwork(TargetNetwork):
+class GeneralAdNetwork(PatchNetwork):
     """Says of each token whether it is distorted (GeneralAD, section 3.3)."""
 
     def __init__(self, shapes: tuple[Shape, ...], design: GeneralAd) -> None:
-        super().__init__(shapes, grid=design.grid, groups=1, norm=design.norm)
+        super().__init__(shapes, design.grid)
         self.design = design
         self.project = nn.Linear(self.channels[0], design.width)
         self.place = nn.Parameter(0.02 * torch.randn(self.grid**2, design.width))
@@ -31,7 +31,7 @@ class GeneralAdNetwork(TargetNetwork):
 
     def loss(self, layers: Sequence[Tensor], hard_mining_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Binary cross entropy of good tokens and of distorted copies; there is no hard mining."""
-        tokens = self.tokens(layers)
+        tokens = as_tokens(self.patches(layers))
         changed, hit = distort(
             tokens,
             salience_of(tokens),
@@ -43,14 +43,9 @@ class GeneralAdNetwork(TargetNetwork):
         loss = _entropy(good, torch.zeros_like(hit)) + _entropy(made, hit)
         return loss / 2, {"found": ((made > 0) & hit).sum() / hit.sum().clamp(min=1)}
 
-    def tokens(self, layers: Sequence[Tensor]) -> Tensor:
-        """Layers (B, D, h, w) as tokens (B, N, C) of one grid."""
-        return self.targets(layers)[0].flatten(2).transpose(1, 2)
-
-    def anomaly_maps(self, layers: Sequence[Tensor], side: int) -> Tensor:
-        """The logits: (B, side, side)."""
-        maps = self(self.tokens(layers)).view(-1, 1, self.grid, self.grid)
-        return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)[:, 0]
+    def score(self, patches: Tensor) -> Tensor:
+        """The logits: (B, grid, grid)."""
+        return self(as_tokens(patches)).unflatten(1, (self.grid, self.grid))
 
 
 def _entropy(logits: Tensor, hit: Tensor) -> Tensor:

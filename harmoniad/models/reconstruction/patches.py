@@ -30,6 +30,11 @@ class PatchNetwork(TargetNetwork):
         return F.interpolate(maps[:, None], size=(side, side), mode="bilinear", align_corners=False)[:, 0]
 
 
+def as_tokens(patches: Tensor) -> Tensor:
+    """(B, C, h, w) to (B, h * w, C)."""
+    return patches.flatten(2).transpose(1, 2)
+
+
 def squared_error(patches: Tensor, prediction: Tensor) -> Tensor:
     """Mean squared difference over the channels: (B, C, h, w) twice to (B, h, w)."""
     return (patches - prediction).square().mean(1)

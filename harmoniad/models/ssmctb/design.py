@@ -1,6 +1,6 @@
 """The knobs of the masked convolutional transformer block."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -21,10 +21,8 @@ class Ssmctb(Section):
     channel_blocks: Annotated[int, Field(ge=0)] = 1
     """Blocks of channel attention; 0 leaves the gate out."""
     heads: Positive = 4
-    grid: Annotated[int, Field(ge=0)] = 0
-    """Side of the token grid; 0 takes the finest of the tapped layers."""
-    norm: Literal["layer", "channel"] = "channel"
-    """Each token over its channels, or each channel over the training images."""
+    grid: Annotated[int, Field(ge=0)] = 16
+    """Side of the token grid; 0 takes the finest of the tapped layers, at a multiple of the cost."""
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:

@@ -8,15 +8,15 @@ from torch.nn import functional as F
 
 from harmoniad.features.cache import Shape
 from harmoniad.models.reconstruction.attention import CrossBlock
-from harmoniad.models.reconstruction.targets import TargetNetwork
+from harmoniad.models.reconstruction.patches import PatchNetwork
 from harmoniad.models.ssmctb.design import Ssmctb
 
 
-class SsmctbNetwork(TargetNetwork):
+class SsmctbNetwork(PatchNetwork):
     """Predicts each token from the four at its corners (SSMCTB, section 3)."""
 
     def __init__(self, shapes: tuple[Shape, ...], design: Ssmctb) -> None:
-        super().__init__(shapes, grid=design.grid, groups=1, norm=design.norm)
+        super().__init__(shapes, design.grid)
         self.corners = MaskedConvolution(self.channels[0], design.width, design.distance)
         self.gate = ChannelGate(design) if design.channel_blocks else None
         self.predict = nn.Conv2d(design.width, self.channels[0], 1)
@@ -30,14 +30,12 @@ class SsmctbNetwork(TargetNetwork):
 
     def loss(self, layers: Sequence[Tensor], hard_mining_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """The Huber distance of the features to their prediction; there is no hard mining."""
-        (features,) = self.targets(layers)
-        return F.huber_loss(self(features).float(), features), {}
+        patches = self.patches(layers)
+        return F.huber_loss(self(patches).float(), patches), {}
 
-    def anomaly_maps(self, layers: Sequence[Tensor], side: int) -> Tensor:
-        """The Huber distance of each token, the mean over the channels: (B, side, side)."""
-        (features,) = self.targets(layers)
-        maps = F.huber_loss(self(features), features, reduction="none").mean(1, keepdim=True)
-        return F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)[:, 0]
+    def score(self, patches: Tensor) -> Tensor:
+        """The Huber distance of each token, the mean over the channels: (B, grid, grid)."""
+        return F.huber_loss(self(patches), patches, reduction="none").mean(1)
 
 
 class MaskedConvolution(nn.Module):
