@@ -34,7 +34,7 @@ def core_of(graph: "WholeGraph", side: int) -> "ModelProto":
     example = torch.zeros(2, 3, side, side, dtype=torch.uint8)
     batch = {0: torch.export.Dim("batch", max=4096)}
     try:
-        with torch.no_grad(), _fused_attention_off(), _silence():
+        with torch.no_grad(), _fused_attention_off(), silence():
             program = torch.export.export(graph.eval(), (example,), dynamic_shapes=(batch,))
             program = program.run_decompositions(DECOMPOSITIONS)
             made = torch.onnx.export(
@@ -145,8 +145,8 @@ def _fused_attention_off() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """The exporter prints its progress and warns of its own deprecated parts."""
+def silence() -> Iterator[None]:
+    """Keep back what an exporter prints of its progress, and warns of its own deprecated parts."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

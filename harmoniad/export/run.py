@@ -163,8 +163,8 @@ def _report(exported: Exported, name: str) -> str:
     else:
         lines.append(f"Where the graph resizes by itself: {found['in_graph_resize_difference']:.2g}.")
     if exported.accuracy:
-        lines += ["", quantise.table(exported.accuracy), "", "The encoder is in int8, the detector in float32; "
-                  "thresholds were set anew on the held-out good images."]  # fmt: skip
+        lines += ["", quantise.table(exported.accuracy), "", f"{quantise.loss(exported.accuracy)} The encoder is in "
+                  "int8, the detector in float32; thresholds were set anew on the held-out good images."]  # fmt: skip
     return "\n".join(lines)
 
 

@@ -65,10 +65,19 @@ class NetworkDetector(ABC, Generic[Design]):
     @classmethod
     def restore(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
         """A trained detector."""
-        shapes = tuple(tuple(shape) for shape in config["shapes"])
-        detector = cls(shapes, cls.design_class(**config["design"]), Train(**config["train"]), config["seed"])
+        detector = cls(**cls._arguments(config))
         detector._network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
         return detector
+
+    @classmethod
+    def _arguments(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the constructor from what `config` gave."""
+        return {
+            "shapes": tuple(tuple(shape) for shape in config["shapes"]),
+            "design": cls.design_class(**config["design"]),
+            "optimisation": Train(**config["train"]),
+            "seed": config["seed"],
+        }
 
     def start_from(self, tensors: dict[str, Tensor]) -> bool:
         """Take over the network's weights."""

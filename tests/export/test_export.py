@@ -2,7 +2,6 @@
 
 import copy
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,108 +10,26 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from skimage import data as photographs
 from torch.nn import functional as F
 
 import harmoniad
 from harmoniad.errors import HarmoniadError
 from harmoniad.export import onnx_file, parity
-from harmoniad.export.engines import ENGINES, ExportedInspector, OpenvinoEngine
+from harmoniad.export.engines import ExportedInspector, OpenvinoEngine
 from harmoniad.export.folder import DESCRIPTION, GRAPH_FILES, Exported
 from harmoniad.export.graph import RealSplit, hartley, shrink_bilinear, token_maps_of
-from harmoniad.export.run import _write_core, _write_graph, export
-from harmoniad.features.encoders import Encoder, EncoderSpec
+from harmoniad.export.run import export
 from harmoniad.files import read_json, write_json
-from harmoniad.inspector import Inspector, Origin
-from harmoniad.models.detector import detector_class
 from harmoniad.models.harmoniad.frequency import FrequencySplit
 from harmoniad.models.storage import TrainedModel
 from harmoniad.params import Params
-from harmoniad.scoring import ImageScore, Threshold
 from harmoniad.tiling import Tiling
-
-SMALL = {
-    **{"width": 16, "heads": 2, "blocks": 1, "grid": 4, "memory_patches": 60, "head_steps": 2, "memory_channels": 16},
-    **{"feature_defects": True, "reconstruction": True, "head_split": True, "gate": "content"},
-}
-DESIGNS: dict[str, dict[str, Any]] = {
-    "harmoniad": SMALL,
-    "patchcore": {},
-    "padim": {"grid": 3, "channels": 8},  # smaller than the features' grid: antialiased
-    "dinomaly": {"width": 16, "heads": 2, "blocks": 1, "grid": 4},
-    "inp_former": {"width": 16, "heads": 2, "blocks": 1, "grid": 4},
-}
-
-
-class Features:
-    """The features of some images, in memory."""
-
-    def __init__(self, layers: list[torch.Tensor]) -> None:
-        self.layers = layers
-        self.images = [str(number) for number in range(len(self))]
-        self.categories = ["brick", "grass"] * (len(self) // 2)
-        self.shapes = tuple(tuple(layer.shape[1:]) for layer in layers)
-
-    def __len__(self) -> int:
-        return len(self.layers[0])
-
-    def batch(self, indices: Sequence[int]) -> list[torch.Tensor]:
-        return [layer[list(indices)] for layer in self.layers]
-
-
-def tiles(count: int, height: int = 96, width: int = 80) -> list[np.ndarray]:
-    grey = [photographs.brick(), photographs.grass()]
-    cut = [grey[n % 2][9 * n : 9 * n + height + n, : width + 3 * n] for n in range(count)]
-    return [np.ascontiguousarray(np.repeat(tile[:, :, None], 3, axis=2)) for tile in cut]
-
-
-def make(name: str, tmp_path: Path, **design: Any) -> Inspector:
-    detector_params = {name: {**DESIGNS[name], **design}}
-    params = Params.model_validate(
-        {
-            "encoder": {"resolution": 64, "layers": [0, 1]},
-            "detector": detector_params,
-            "train": {"steps": 2, "batch_size": 2},
-        }
-    )
-    encoder = Encoder(EncoderSpec.from_params(params.encoder), torch.device("cpu"))
-    layers = encoder([encoder.resize(Image.fromarray(tile)) for tile in tiles(6)])
-    detector = detector_class(name).create(tuple(tuple(layer.shape[1:]) for layer in layers), params)  # type: ignore[arg-type]
-    detector.fit(Features(layers), device=torch.device("cpu"), checkpoint=tmp_path / "checkpoint")  # type: ignore[arg-type]
-    threshold = Threshold(0.05, 0.5, {"brick": 0.4}, {"brick": 1}, 0.1, ImageScore(0.01, 5, 4.0))
-    model = TrainedModel(name, detector, encoder.spec, ["brick", "grass"], "data-1", seed=0)
-    return Inspector(model, threshold, encoder, Origin("small", "0" * 64))
-
-
-def write(inspector: Inspector, folder: Path) -> dict[str, ExportedInspector]:
-    """Both runtimes from one graph."""
-    folder.mkdir(parents=True)
-    exported = _write_core(inspector, folder / "core.onnx", "onnx")
-    found = {}
-    for runtime in ENGINES:
-        (folder / runtime).mkdir()
-        _write_graph(replace(exported, runtime=runtime), folder / "core.onnx", folder / runtime)  # type: ignore[arg-type]
-        found[runtime] = ExportedInspector.load(folder / runtime)
-    return found
+from tests.export.models import DESIGNS, check_answers, make, tiles
 
 
 @pytest.mark.parametrize("name", DESIGNS)
 def test_each_detector_answers_as_torch_does(name: str, tmp_path: Path) -> None:
-    reference = make(name, tmp_path)
-    images = [*tiles(5), *tiles(1, 40, 130), *tiles(1, 64, 64)]
-    wanted = reference.predict(images, "brick")
-    spread = float(max(p.anomaly_map.max() for p in wanted) - min(p.anomaly_map.min() for p in wanted))
-    for exported in write(reference, tmp_path / "with space ü").values():
-        found = exported.predict(images, "brick")
-        for one, other in zip(wanted, found, strict=True):
-            assert other.score == pytest.approx(one.score, abs=parity.SCORE_TOLERANCE * spread)
-            assert other.threshold == 0.4
-            assert other.anomaly_map.shape == one.anomaly_map.shape
-            np.testing.assert_allclose(other.anomaly_map, one.anomaly_map, atol=parity.MAP_TOLERANCE * spread)
-        for one, image in zip(wanted, images, strict=True):  # the graph resizes by itself, whatever the order of sizes
-            score, anomaly_map = exported.engine(image[None])
-            assert anomaly_map.shape == (1, 64, 64)
-            assert float(score[0]) == pytest.approx(one.score, abs=10 * parity.SCORE_TOLERANCE * spread)
+    check_answers(make(name, tmp_path), tmp_path / "with space ü", [*tiles(5), *tiles(1, 40, 130), *tiles(1, 64, 64)])
 
 
 @pytest.mark.parametrize(("name", "word"), [("patchcore", "patchcore"), ("padim", "padim")])
@@ -143,37 +60,6 @@ def test_shrinking_is_torchs(old: tuple[int, int], new: tuple[int, int]) -> None
     images = torch.randn(2, 3, *old, generator=torch.Generator().manual_seed(0))
     wanted = F.interpolate(images, size=new, mode="bilinear", align_corners=False, antialias=True)
     torch.testing.assert_close(shrink_bilinear(images, new, False), wanted, atol=1e-6, rtol=0)
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos ü")
-    for number, tile in enumerate(tiles(4, 40, 33)):
-        Image.fromarray(tile).save(folder / f"{number}.png")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def cores() -> list[Any]:
-    """What torch made of `trained`; it takes seconds, so once has to do."""
-    return []
-
-
-@pytest.fixture(scope="module")
-def exported_folder(trained: Path, photos: Path, cores: list[Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("exports") / "graph ü"
-    make_core = onnx_file.core_of
-
-    def keep(*arguments: Any) -> Any:
-        cores.append(make_core(*arguments))
-        return cores[0]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(onnx_file, "core_of", keep)
-        text = export(trained, "onnx", out, Params(), images=photos)
-    assert "4 images" in text
-    assert "no verdict differs" in text
-    return out
 
 
 def test_an_exported_folder_is_loaded_like_a_model(trained: Path, photos: Path, exported_folder: Path) -> None:

@@ -11,7 +11,7 @@ from harmoniad.models.harmoniad.gscm import GlobalContext, position_code
 from harmoniad.models.harmoniad.network import HarmoniadNetwork
 from harmoniad.models.harmoniad.paths import DualPath
 from harmoniad.models.reconstruction.loss import hard_mined_cosine
-from harmoniad.models.reconstruction.network import group_layers
+from harmoniad.models.reconstruction.targets import group_layers
 
 SHAPES = ((12, 8, 8), (20, 4, 4))
 DESIGN = Harmoniad(width=16, heads=2, blocks=4)

@@ -1,0 +1,24 @@
+"""The knobs of the DASVDD-like autoencoder."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from harmoniad.section import Fraction, Positive, Section
+
+
+class Dasvdd(Section):
+    """An autoencoder whose codes are drawn to a centre, in the manner of DASVDD (Hojjati and Armanfar, 2021)."""
+
+    width: Positive = 256
+    """Of the hidden layer."""
+    code: Positive = 32
+    """Numbers in the code of a token."""
+    centre_share: Fraction = 0.1
+    """Share of the tokens of a batch that moves the centre; the others train the autoencoder."""
+    gamma: Annotated[float, Field(ge=0)] | None = None
+    """Weight of the distance to the centre; without it, the ratio of both errors before the first step."""
+    grid: Annotated[int, Field(ge=0)] = 0
+    """Side of the token grid; 0 takes the finest of the tapped layers."""
+    norm: Literal["layer", "channel"] = "channel"
+    """Each token over its channels, or each channel over the training images."""
