@@ -77,9 +77,7 @@ def build_bank(
     Returns:
         (M, D).
     """
-    bank, _ = build_owned_bank(
-        features, indices, grid, max_patches=max_patches, share=share, seed=seed, device=device
-    )
+    bank, _ = build_owned_bank(features, indices, grid, max_patches=max_patches, share=share, seed=seed, device=device)
     return bank
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+EXACT_CHANNELS = 600  # beyond, principal components are found by random projection (Halko et al., 2011)
 DEAD_SHARE = 0.05  # of the mean use; a code that is used less is put where a token lies
 
 
@@ -32,7 +33,7 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def start(self, tokens: Tensor) -> None:
-        """Put the codes where randomly drawn tokens (N, C) lie; with fewer tokens than codes, on some more than once."""
+        """Put the codes where randomly drawn tokens (N, C) lie; on some twice if they are few."""
         self.codes.copy_(self._drawn(tokens, len(self.codes)))
         self.uses.fill_(1)
         self.sums.copy_(self.codes)
@@ -40,11 +41,6 @@ class Codebook(nn.Module):
     def nearest(self, tokens: Tensor) -> Tensor:
         """Index of the nearest code of each of (N, C): (N,)."""
         return torch.addmm(self.codes.square().sum(1), tokens, self.codes.T, alpha=-2).argmin(1)
-
-    def soft(self, tokens: Tensor, sharpness: Tensor) -> Tensor:
-        """Share of each code in each of (..., C): softmax over the codes of - sharpness * squared distance, (..., K)."""
-        squares = self.codes.square().sum(1) - 2 * tokens @ self.codes.T  # the token's own square drops out
-        return (-sharpness * squares).softmax(-1)
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Replace each token by its nearest code; in training mode the codes follow.
@@ -85,3 +81,17 @@ class Codebook(nn.Module):
     def _drawn(tokens: Tensor, count: int) -> Tensor:
         order = torch.randperm(len(tokens)).to(tokens.device)
         return tokens[order.repeat(-(-count // len(tokens)))[:count]]
+
+
+@torch.no_grad()
+def principal_components(tokens: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean (D,), the first principal components (D, count), and the standard deviations along them, of (N, D)."""
+    mean = tokens.mean(0)
+    centred = tokens - mean
+    if tokens.shape[1] > EXACT_CHANNELS:
+        _, singular, components = torch.svd_lowrank(centred, q=count, niter=4)
+        return mean, components, singular / len(tokens) ** 0.5
+    centred = centred.double()
+    values, vectors = torch.linalg.eigh(centred.T @ centred / len(tokens))
+    values, vectors = values[-count:].flip(0), vectors[:, -count:].flip(1)
+    return mean, vectors.float(), values.clamp(min=0).sqrt().float()

@@ -1,13 +1,13 @@
 """The logical module: all levels are rebuilt from one vector of the image and from what is known of normal images."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmoniad.features.cache import Shape
-from harmoniad.models.npgmf.codebook import Codebook
+from harmoniad.models.npgmf.codebook import Codebook, principal_components
 from harmoniad.models.npgmf.design import Npgmf
 from harmoniad.models.reconstruction.loss import token_distance
 from harmoniad.models.training import Trainable
@@ -15,47 +15,6 @@ from harmoniad.models.training import Trainable
 START = 4  # side of the map that the decoder starts from
 QUERIES = 4  # that the bottleneck's vector sends to the quantised map
 POSITIONS = 8  # channels of the position code that the queries see
-DRAWN = 16  # training images whose tokens the codes start from
-
-
-class Levels(nn.Module):
-    """The encoder's layers as the networks see them: each channel normalised over the training images, on small grids.
-
-    Attributes:
-        shapes: (D, h, w) of each level.
-    """
-
-    def __init__(self, shapes: tuple[Shape, ...], grid: int) -> None:
-        super().__init__()
-        self.shapes = [(shape[0], min(shape[1], grid or shape[1]), min(shape[2], grid or shape[2])) for shape in shapes]
-        self.means = nn.ParameterList(nn.Parameter(torch.zeros(shape[0]), requires_grad=False) for shape in shapes)
-        self.deviations = nn.ParameterList(nn.Parameter(torch.ones(shape[0]), requires_grad=False) for shape in shapes)
-
-    @torch.no_grad()
-    def measure(self, batches: Iterable[Sequence[Tensor]]) -> None:
-        """Learn mean and standard deviation of each channel from lists of (B, D, h, w)."""
-        count = 0
-        sums, squares = [torch.zeros_like(mean) for mean in self.means], [torch.zeros_like(mean) for mean in self.means]
-        for layers in batches:
-            count += len(layers[0])
-            for index, layer in enumerate(self._on_grids(layers)):
-                sums[index] += layer.mean((2, 3)).sum(0)
-                squares[index] += layer.square().mean((2, 3)).sum(0)
-        for index, (total, square) in enumerate(zip(sums, squares, strict=True)):
-            mean = total / count
-            self.means[index].copy_(mean)
-            self.deviations[index].copy_((square / count - mean.square()).clamp(min=1e-12).sqrt())
-
-    def forward(self, layers: Sequence[Tensor]) -> list[Tensor]:
-        """(B, D, h, w) for each layer to the same on `shapes`."""
-        scales = zip(self._on_grids(layers), self.means, self.deviations, strict=True)
-        return [(layer - mean.view(-1, 1, 1)) / deviation.view(-1, 1, 1) for layer, mean, deviation in scales]
-
-    def _on_grids(self, layers: Sequence[Tensor]) -> list[Tensor]:
-        device = self.means[0].device
-        return [
-            F.adaptive_avg_pool2d(layer.to(device), shape[1:]) for layer, shape in zip(layers, self.shapes, strict=True)
-        ]
 
 
 class Bottleneck(nn.Module):
@@ -107,18 +66,17 @@ class CodePrior(nn.Module):
     def start(self, level: Tensor) -> None:
         """Let the projection start at the principal components of a level (B, D, h, w), and the codes on its tokens."""
         around = F.avg_pool2d(level, 3, stride=1, padding=1, count_include_pad=False)
-        seen = around.movedim(1, -1).flatten(0, 2).double()
-        centred = seen - seen.mean(0)
-        values, vectors = torch.linalg.eigh(centred.T @ centred / len(seen))
         width = self.project.out_channels
-        scale = values[-width:].mean().clamp(min=1e-12).sqrt()  # one for all channels, so that distances keep their sense
-        components = vectors[:, -width:].flip(1) / scale
+        mean, components, deviations = principal_components(around.movedim(1, -1).flatten(0, 2), width)
+        components = components / deviations.square().mean().clamp(min=1e-12).sqrt()  # one scale, to keep distances
         self.project.weight.copy_(components.T[..., None, None])
-        self.project.bias.copy_(-seen.mean(0) @ components)
+        bias = -mean @ components
+        assert self.project.bias is not None
+        self.project.bias.copy_(bias)
         self.codebook.start(self.tokens(level).flatten(0, 1))
 
     def forward(self, level: Tensor, vector: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """From (B, D, h, w) and the bottleneck's vector (B, V): what the decoder gets (B, W), commitment, perplexity."""
+        """From (B, D, h, w) and the vector (B, V): what the decoder gets (B, W), commitment, perplexity."""
         quantised, commitment, perplexity = self.codebook(self.tokens(level))
         if not self.attended:
             return self.out(quantised.mean(1)), commitment, perplexity
@@ -152,44 +110,40 @@ class FusionBlock(nn.Module):
 class LogicalNetwork(Trainable):
     """Rebuilds all levels, from deep to shallow, from one vector and the priors (reverse distillation).
 
-    A batch for training holds, after the layers, the number of each image's category.
-
     Args:
-        shapes: Of the layers.
+        shapes: Of the levels.
         design: The knobs.
         text: (categories, E), what the text tower makes of the categories' names; None where there is no such prior.
         categories: How many there are.
     """
 
-    def __init__(self, shapes: tuple[Shape, ...], design: Npgmf, text: Tensor | None, categories: int) -> None:
+    def __init__(self, shapes: Sequence[Shape], design: Npgmf, text: Tensor | None, categories: int) -> None:
         super().__init__()
         self.commitment_weight = design.commitment
-        self.levels = Levels(shapes, design.grid)
-        deepest = self.levels.shapes[-1]
+        self.shapes = coarser(shapes, design.grid)
+        deepest = self.shapes[-1]
         self.bottleneck = Bottleneck(deepest[0], design.width, design.bottleneck)
         self.start = nn.Linear(design.bottleneck, design.width * START**2)
         self.has_prior = design.prior != "none"
         if self.has_prior:
             learned = torch.randn(categories, design.width)
-            self.text = nn.Parameter(learned if text is None else text.clone(), requires_grad=text is None)
-            self.read = nn.ModuleList(nn.Linear(self.text.shape[1], design.width) for _ in shapes)
-        coded = self.levels.shapes[-design.code_levels :] if design.codebooks else []
+            self.prior = nn.Parameter(learned if text is None else text.clone(), requires_grad=text is None)
+            self.read = nn.ModuleList(nn.Linear(self.prior.shape[1], design.width) for _ in shapes)
+        coded = self.shapes[-design.code_levels :] if design.codebooks else []
         self.codes = nn.ModuleList(CodePrior(shape[0], design) for shape in coded)
         priors = int(self.has_prior) + len(self.codes)
-        self.blocks = nn.ModuleList(FusionBlock(shape, design.width, priors) for shape in self.levels.shapes)
+        self.blocks = nn.ModuleList(FusionBlock(shape, design.width, priors) for shape in self.shapes)
 
-    @torch.no_grad()
-    def prepare(self, batches: Iterable[Sequence[Tensor]], some: Sequence[Tensor]) -> None:
-        """Measure the channels on all batches, and start the codes on the features of some images."""
-        self.levels.measure(batches)
-        for prior, level in zip(self.codes, self._coded(self.levels(some)), strict=True):
+    def prepare(self, levels: Sequence[Tensor]) -> None:
+        """Start the codes on the tokens of some images, (B, D, h, w) for each level."""
+        for prior, level in zip(self.codes, self._coded(self._pooled(levels)), strict=True):
             prior.start(level)
 
     def forward(self, levels: Sequence[Tensor], category: Tensor) -> tuple[list[Tensor], Tensor, list[Tensor]]:
         """Predict the levels.
 
         Args:
-            levels: (B, D, h, w) for each, from `self.levels`.
+            levels: (B, D, h, w) for each, of `self.shapes`.
             category: (B,), the number of each image's category.
 
         Returns:
@@ -198,36 +152,48 @@ class LogicalNetwork(Trainable):
         vector = self.bottleneck(levels[-1])
         found = [prior(level, vector) for prior, level in zip(self.codes, self._coded(levels), strict=True)]
         state = self.start(vector).unflatten(1, (-1, START, START))
-        predictions = []
+        predictions: list[Tensor] = []
         for index in reversed(range(len(levels))):
-            priors = [self.read[index](self.text[category])] if self.has_prior else []
+            priors = [self.read[index](self.prior[category])] if self.has_prior else []
             state, prediction = self.blocks[index](state, [*priors, *(prior for prior, _, _ in found)])
             predictions.insert(0, prediction)
         commitment = torch.stack([loss for _, loss, _ in found]).mean() if found else state.new_zeros(())
         return predictions, commitment, [perplexity for _, _, perplexity in found]
 
     def loss(self, layers: Sequence[Tensor], hard_mining_share: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cosine distance of the levels to their predictions, plus the weighted commitment."""
-        *layers, category = layers
-        levels = self.levels(layers)
-        predictions, commitment, perplexities = self(levels, category.long())
+        """Cosine distance of the levels to their predictions, plus the weighted commitment; see `levels.Seen`."""
+        *levels, category = layers
+        levels = self._pooled(levels)
+        predictions, commitment, perplexities = self(levels, category)
         distances = [token_distance(level, p).mean() for level, p in zip(levels, predictions, strict=True)]
         logged = {f"perplexity_{index}": value for index, value in enumerate(perplexities)}
         return torch.stack(distances).mean() + self.commitment_weight * commitment, logged
 
-    @torch.inference_mode()
-    def anomaly_maps(self, layers: Sequence[Tensor], category: Tensor, side: int) -> Tensor:
+    @torch.no_grad()
+    def anomaly_maps(self, levels: Sequence[Tensor], category: Tensor, side: int) -> Tensor:
         """1 - cosine between the levels and their predictions, the mean over the levels: (B, side, side)."""
-        levels = self.levels(layers)
+        levels = self._pooled(levels)
         predictions, _, _ = self(levels, category)
-        maps = [token_distance(level, p)[:, None] for level, p in zip(levels, predictions, strict=True)]
-        size = (side, side)
-        resized = [F.interpolate(m, size=size, mode="bilinear", align_corners=False)[:, 0] for m in maps]
-        return torch.stack(resized).mean(0)
+        return mean_distance(levels, predictions, side)
+
+    def _pooled(self, levels: Sequence[Tensor]) -> list[Tensor]:
+        return [F.adaptive_avg_pool2d(level, shape[1:]) for level, shape in zip(levels, self.shapes, strict=True)]
 
     def _coded(self, levels: Sequence[Tensor]) -> Sequence[Tensor]:
         """The levels that have a codebook, the deepest ones."""
         return levels[len(levels) - len(self.codes) :]
+
+
+def coarser(shapes: Sequence[Shape], grid: int) -> list[Shape]:
+    """Shapes with sides of at most `grid`; 0 changes nothing."""
+    return [(depth, min(height, grid or height), min(width, grid or width)) for depth, height, width in shapes]
+
+
+def mean_distance(levels: Sequence[Tensor], predictions: Sequence[Tensor], side: int) -> Tensor:
+    """1 - cosine of (B, D, h, w) twice for each level, the mean over the levels: (B, side, side)."""
+    size = (side, side)
+    maps = [token_distance(level, p)[:, None] for level, p in zip(levels, predictions, strict=True)]
+    return torch.stack([F.interpolate(m, size=size, mode="bilinear", align_corners=False)[:, 0] for m in maps]).mean(0)
 
 
 def position_code(height: int, width: int, device: torch.device) -> Tensor:
