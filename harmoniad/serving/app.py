@@ -121,7 +121,10 @@ def create_app(service: Service) -> FastAPI:
         Guard, settings=service.settings, keys=service.keys, metrics=service.metrics, is_full=lambda: service.is_full
     )
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader([HERE / "templates", report_page.TEMPLATES]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     _add_errors(app, templates)
     _add_predict(app, service)
