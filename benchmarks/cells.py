@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import BENCHMARKS, Overrides, code_of, environment_of_child, params_of
+from benchmarks.common import BENCHMARKS, Overrides, environment_of_child, params_of
 from benchmarks.datasets import DataSet, hold_out, part_of
 from harmoniad.data.manifest import fingerprint
 from harmoniad.errors import HarmoniadError
@@ -21,12 +21,11 @@ from harmoniad.features.encoders import EncoderSpec, choose_device
 from harmoniad.files import read_json, sha256_file, sha256_json, write_json
 from harmoniad.params import Params
 from harmoniad.progress import Progress
+from harmoniad.source_code import code_of, code_of_detector
 
 # What decides no figure: where things lie, what other stages do, and what the manifest or the encoder's key stands for.
 _NOT_DECIDING = {"data", "sample", "prepare", "validate", "encoder", "encode", "register", "device"}
-_MEASURING_CODE = ("metrics", "scoring.py", "evaluation.py", "stages/train.py")
-_SHARED_MODEL_CODE = ("models/coreset.py", "models/detector.py", "models/memory.py", "models/reconstruction")
-_BORROWED_CODE = {"dinomaly": ("models/harmoniad/network.py",)}
+_MEASURING_CODE = ("metrics", "scoring.py", "evaluation.py", "leaderboard/measure.py", "stages/train.py")
 CHILD = BENCHMARKS / "child.py"
 
 
@@ -76,7 +75,7 @@ class Cell:
             "data": fingerprint(self.manifest),
             "encoder": self.spec.key,
             "device": choose_device(self.params.device).type,
-            "code": code_of(*_MEASURING_CODE, *_code_of_detector(name)) + sha256_file(CHILD),
+            "code": code_of(*_MEASURING_CODE, *code_of_detector(name)) + sha256_file(CHILD),
         }
         return sha256_json(content)[:24]
 
@@ -98,11 +97,6 @@ class Cell:
             mode="json", by_alias=True, exclude=_NOT_DECIDING | {"detector", "train", "evaluate"}
         )
         return sha256_json([fingerprint(self.manifest), self.spec.key, others])
-
-
-def _code_of_detector(name: str) -> tuple[str, ...]:
-    """Work on one detector must not make the others' cells stale."""
-    return *_SHARED_MODEL_CODE, f"models/{name}", *_BORROWED_CODE.get(name, ())
 
 
 def cells_of(

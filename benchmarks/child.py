@@ -7,10 +7,9 @@ a mask have none.
 """
 
 import sys
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,25 +18,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script is look
 import torch
 from PIL import Image
 
-from benchmarks.common import peak_memory
 from harmoniad.data.images import load_rgb
 from harmoniad.data.manifest import read_table
 from harmoniad.environment import keep_quiet
 from harmoniad.errors import HarmoniadError
-from harmoniad.evaluation import CategoryMetrics, Scored, score_images
 from harmoniad.features.encoders import Encoder, EncoderSpec, choose_device, resize
 from harmoniad.files import read_json, write_json
+from harmoniad.leaderboard import measure as leaderboard
+from harmoniad.metrics.verdicts import AREAS
 from harmoniad.params import Params
-from harmoniad.scoring import Threshold
+from harmoniad.peak_memory import peak_memory
 from harmoniad.stages.encode import encode_images
-from harmoniad.stages.evaluate import threshold_of
-from harmoniad.stages.train import train_model
 
 if TYPE_CHECKING:
     import pandas as pd
 
-AREAS = {"tiny": 0.001, "small": 0.01, "large": float("inf")}
-"""Upper bounds of a defect's area as a share of the image."""
 SPEED_IMAGES, SPEED_BATCH = 64, 16
 
 
@@ -63,35 +58,9 @@ def encode(manifest: "pd.DataFrame", params: Params) -> dict[str, Any]:
 
 
 def measure(manifest: "pd.DataFrame", params: Params) -> dict[str, Any]:
-    """Train, set the threshold on held-out good images, and measure on the test images."""
-    held_out = manifest[(manifest["split"] == "held_out") & (manifest["label"] == "good")]
-    test = manifest[manifest["split"] == "test"]
-    if test.empty:
-        raise HarmoniadError("there are no test images.")
-    with tempfile.TemporaryDirectory(prefix="harmoniad-checkpoint-") as folder:
-        start = time.perf_counter()
-        training = train_model(manifest, params, Path(folder))
-        train_seconds = time.perf_counter() - start
-    model, cache = training.model, training.features.cache
-    threshold, _ = threshold_of(held_out, model, cache, params)
-
-    metrics, found, clock = CategoryMetrics(params.evaluate.max_side), _Found(threshold), _Clock()
-    records = test.to_dict("records")
-    scores = score_images(test, model, cache, threshold.image_score, "score")
-    for scored in clock.timed(scores):
-        row: dict[str, Any] = {str(key): value for key, value in records[scored.position].items()}
-        metrics.update(row, scored.score, scored.pixel_map)
-        found.update(row, scored.score)
-    return {
-        **metrics.compute(),
-        "found": found.counts,
-        "train_images": len(training.features),
-        "test_images": len(test),
-        "train_seconds": train_seconds,
-        "scoring_images_per_second": len(test) / clock.seconds,
-        "peak_memory_bytes": peak_memory(),
-        "threads": torch.get_num_threads(),
-    }
+    """Train and measure, and count which images are flagged."""
+    measured = leaderboard.measure(manifest, params)
+    return {key: value for key, value in measured.items() if key != "scores"} | {"found": found(measured["scores"])}
 
 
 def encoder_speed(manifest: "pd.DataFrame", params: Params) -> dict[str, Any]:
@@ -117,42 +86,16 @@ def encoder_speed(manifest: "pd.DataFrame", params: Params) -> dict[str, Any]:
     }
 
 
-class _Found:
+def found(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[int]]]:
     """How many images of each category and area were flagged: {category: {area or good: [flagged, all]}}."""
-
-    def __init__(self, threshold: Threshold) -> None:
-        self._threshold = threshold
-        self.counts: dict[str, dict[str, list[int]]] = defaultdict(lambda: {name: [0, 0] for name in (*AREAS, "good")})
-
-    def update(self, row: dict[str, Any], score: float) -> None:
-        group = area_of(row) if row["label"] == "defect" else "good"
-        if group is None:
-            return
-        count = self.counts[row["category"]][group]
-        count[0] += score > self._threshold.of(row["category"])
-        count[1] += 1
-
-
-def area_of(row: dict[str, Any]) -> str | None:
-    """The name of the area of a row of the manifest; None if its defect is not marked."""
-    share = row["mask_area"] / max(1, row["mask_width"] * row["mask_height"])
-    return next(name for name, bound in AREAS.items() if share < bound) if share else None
-
-
-class _Clock:
-    """Adds up how long an iterator takes, without what is done with its items."""
-
-    seconds = 0.0
-
-    def timed(self, items: Iterable[Scored]) -> Iterator[Scored]:
-        iterator = iter(items)
-        while True:
-            start = time.perf_counter()
-            item = next(iterator, None)
-            self.seconds += time.perf_counter() - start
-            if item is None:
-                return
-            yield item
+    counts: dict[str, dict[str, list[int]]] = defaultdict(lambda: {name: [0, 0] for name in (*AREAS, "good")})
+    for row in scores:
+        group = row["area"] if row["label"] == "defect" else "good"
+        if group:
+            count = counts[row["category"]][group]
+            count[0] += row["score"] > row["threshold"]
+            count[1] += 1
+    return counts
 
 
 if __name__ == "__main__":

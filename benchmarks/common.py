@@ -1,7 +1,6 @@
 """What the benchmarks share: options, params from overrides, and the memory of a process."""
 
 import argparse
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -173,42 +172,6 @@ def params_of(source: str, *layers: Overrides) -> Params:
         HarmoniadError: A key is unknown or has a wrong value; the message begins with `source`.
     """
     return check_params(merged(*layers), source)
-
-
-def code_of(*parts: str) -> str:
-    """Hash of source files and folders of the package, by their paths inside it."""
-    import harmoniad
-
-    package = Path(harmoniad.__file__).parent
-    digest = hashlib.sha256()
-    for part in parts:
-        place = package / part
-        for file in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
-            digest.update(file.relative_to(package).as_posix().encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
-
-
-def peak_memory() -> int:
-    """Bytes of memory that this process has had at most, without what its parent had before it was started."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        return status_bytes("VmHWM")
-    import psutil
-
-    memory = psutil.Process().memory_info()
-    if hasattr(memory, "peak_wset"):
-        return int(memory.peak_wset)
-    import resource
-
-    return int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # macOS counts it in bytes
-
-
-def status_bytes(key: str) -> int:
-    """A figure of Linux' `/proc/self/status`, such as VmHWM (peak resident) or RssAnon (resident, not from a file)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def environment_of_child() -> dict[str, str]:

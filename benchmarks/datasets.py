@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.common import WORK_DIR, code_of
+from benchmarks.common import WORK_DIR
 from harmoniad.data.manifest import as_table, usable
 from harmoniad.data.splits import share_by_hash
 from harmoniad.errors import HarmoniadError
 from harmoniad.params import Prepare, Sample
+from harmoniad.source_code import code_of
 from harmoniad.stages.prepare import measured_rows
 
 if TYPE_CHECKING:

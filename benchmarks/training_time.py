@@ -40,6 +40,7 @@ from harmoniad.features.encoders import Encoder, EncoderSpec, choose_device
 from harmoniad.files import write_bytes
 from harmoniad.models.detector import detector_class
 from harmoniad.params import PARAMS_FILE, Params
+from harmoniad.peak_memory import peak_memory, status_bytes
 from harmoniad.progress import Progress
 
 HEAD_STEPS = 50
@@ -139,7 +140,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         "epoch_seconds": epoch,
         "besides_seconds": one - epoch if has_epochs else one,
         "encoder_passes": len(passes),
-        "peak_rss_mb": common.peak_memory() / 1e6,
+        "peak_rss_mb": peak_memory() / 1e6,
         "peak_anonymous_mb": memory.peak / 1e6,
     }
 
@@ -191,7 +192,7 @@ class _AnonymousMemory:
 
     def _sample(self) -> None:
         while not self._stop.wait(0.02):
-            self.peak = max(self.peak, common.status_bytes("RssAnon"))
+            self.peak = max(self.peak, status_bytes("RssAnon"))
 
     def __enter__(self) -> "_AnonymousMemory":
         self._thread.start()

@@ -5,8 +5,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import TypeVar
 
 import httpx
 from filelock import FileLock, Timeout
@@ -27,6 +28,8 @@ from harmoniad.environment import STATE_DIR
 from harmoniad.errors import HarmoniadError
 from harmoniad.factory.story import Story
 from harmoniad.files import read_json, write_json
+
+Result = TypeVar("Result")
 
 LOCK = STATE_DIR / "retrain.lock"
 HOLDER = STATE_DIR / "retrain.json"
@@ -99,12 +102,25 @@ def retrain() -> None:
     """
     with alone():
         pass  # a second run should not wait for a server to be told that it may not run
+    on_a_server(retraining, "the retraining")
+
+
+def on_a_server(run: Callable[[], Result], name: str) -> Result:
+    """Run a flow on the configured Prefect server, or on a temporary one.
+
+    Args:
+        run: Calls the flow.
+        name: What an error message calls it.
+
+    Raises:
+        HarmoniadError: The flow failed or was terminated, or the server does not answer.
+    """
     _hide_tracebacks()
     try:
         _connect()
-        retraining()
+        return run()
     except TerminationSignal as error:
-        raise HarmoniadError("the retraining was terminated. What had finished is kept: run it again.") from error
+        raise HarmoniadError(f"{name} was terminated. What had finished is kept: run it again.") from error
     except (RuntimeError, TimeoutError, PrefectException, httpx.HTTPError) as error:
         raise HarmoniadError(str(error)) from error
 

@@ -9,6 +9,7 @@ import click
 
 from harmoniad import __version__
 from harmoniad.cli_export import export
+from harmoniad.cli_leaderboard import leaderboard
 from harmoniad.cli_score import score
 from harmoniad.cli_serve import announce, serve
 from harmoniad.cli_serve_model import serve_model
@@ -107,11 +108,13 @@ def weights_fetch() -> None:
 
 
 @cli.command()
-def sample() -> None:
+@click.option("--logical", is_flag=True, help="Make the sample of logical defects instead, and add it as a data set.")
+@click.option("--name", default="logical", show_default=True, help="With --logical: the name of the data set.")
+def sample(logical: bool, name: str) -> None:
     """Stage: make the built-in sample data set."""
     from harmoniad.stages import sample as stage
 
-    click.echo(stage.run(_params()))
+    click.echo(stage.add_logical(_params(), name) if logical else stage.run(_params()))
 
 
 @cli.command()
@@ -277,7 +280,7 @@ def retrain() -> None:
     run_flow()
 
 
-for command in (announce, export, score, serve, serve_model):
+for command in (announce, export, leaderboard, score, serve, serve_model):
     cli.add_command(command)
 
 

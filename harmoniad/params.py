@@ -1,26 +1,19 @@
 """`params.yaml` as typed models: parsed once, and an unknown or wrong key names itself."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from harmoniad.errors import HarmoniadError
+from harmoniad.models.designs import Detector
+from harmoniad.section import Fraction, Positive, Section, Share
 
 PARAMS_FILE = Path("params.yaml")
 
-Fraction = Annotated[float, Field(gt=0, lt=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[int, Field(gt=0)]
 SetName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
 Severity = Literal["error", "warning", "off"]
-
-
-class Section(BaseModel):
-    """A section of `params.yaml`; a key that it does not know is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Data(Section):
@@ -155,144 +148,6 @@ class Views(Section):
         if 0 < self.tile < 32:
             raise ValueError("tile must be 0 or at least 32")
         return self
-
-
-class Patchcore(Section):
-    """PatchCore's memory bank (Roth et al., CVPR 2022)."""
-
-    coreset: Annotated[float, Field(gt=0, le=1)] = 0.1
-    """Share of the training patches that the memory bank keeps."""
-    max_patches: Positive = 50_000
-    """Training patches drawn at random, per bank, before the coreset is chosen: this bounds the memory."""
-    joint: bool = True
-    """One bank over all categories; otherwise a bank a category, which must be known when scoring."""
-
-
-class Harmoniad(Section):
-    """The design of the model; every line is an ablation switch."""
-
-    norm: Literal["layer", "channel"] = "layer"
-    """`layer` normalises each token over its channels, as suits a transformer; `channel` keeps the magnitudes, as suits
-    a convolutional network, whose magnitudes tell something (head 1 then normalises each channel over the images)."""
-    memory: bool = True
-    """Measure the deviation from a memory of normal tokens. Without it only the reconstruction (head 1) is left."""
-    memory_patches: Positive = 5_000
-    """Tokens that the memory keeps, over all categories."""
-    memory_channels: Positive = 384
-    """Principal components that the memory keeps of the features."""
-    bands: bool = True
-    """The lengths of the deviation's low and high band are maps of their own."""
-    place: bool = True
-    """How unusual a token is at its place (PaDiM's Gaussians) is a map of its own, for parts that always lie alike."""
-    head: bool = True
-    """Head 2: a network on the deviation, trained on made defects."""
-    head_steps: Positive = 400
-    head_split: bool = False
-    """Whether its two paths see the low and the high band of the deviation; otherwise both see all of it."""
-    feature_defects: bool = False
-    """Teach head 2 defects that are made in the features, too."""
-    feature_noise: Annotated[float, Field(gt=0)] = 0.5
-    """Strength of the noise, in standard deviations of each channel."""
-    fusion: Literal["earned", "equal"] = "earned"
-    """Weights of the maps: earned on good images against copies with made defects, or equal."""
-    split: bool = True
-    """The frequency split of head 1; without it the decoder is a plain one."""
-    gate: Literal["soft", "hard", "gaussian", "content"] = "soft"
-    gate_radius: Fraction = 0.15
-    """Radius of the gate, of 1 for the highest frequency; where it is learned, its start."""
-    gate_softness: Fraction = 0.05
-    fsam: bool = True
-    gscm: bool = True
-    width: Annotated[int, Field(ge=8, multiple_of=8)] = 96
-    """Channels that the networks work in."""
-    heads: Positive = 4
-    """Of the linear attention."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    reconstruction: bool = False
-    """Head 1: a decoder predicts the features from themselves."""
-    blocks: Positive = 4
-    """Of the decoder."""
-    grid: Annotated[int, Field(ge=0)] = 0
-    """Side of the decoder's token grid; 0 takes the finest of the tapped layers."""
-    groups: Positive = 2
-    """Into how many groups, from shallow to deep, the decoder's target layers are joined."""
-
-    @model_validator(mode="after")
-    def _something_measures(self) -> "Harmoniad":
-        if not self.memory and not self.reconstruction:
-            raise ValueError("memory or reconstruction must be true")
-        if not self.memory and (self.bands or self.place or self.head):
-            raise ValueError("bands, place and head need memory: true")
-        if self.width % self.heads:
-            raise ValueError("width must be a multiple of heads")
-        return self
-
-
-class Padim(Section):
-    """PaDiM's Gaussians (Defard et al., ICPR Workshops 2021)."""
-
-    channels: Positive = 100
-    """Channels drawn at random from all layers. The memory grows with its square."""
-    grid: Annotated[int, Field(ge=0)] = 0
-    """Side of the grid of positions; 0 takes that of the finest layer, at most 32."""
-    regularisation: Annotated[float, Field(gt=0)] = 0.01
-    """Added to each channel's variance, as a share of its variance over the whole training set."""
-    joint: bool = True
-    """One Gaussian a position over all categories; otherwise one a category, which must be known when scoring."""
-
-
-class Reconstruction(Section):
-    """What the rival reconstructions have in common; the same as in `Harmoniad`."""
-
-    width: Annotated[int, Field(ge=8, multiple_of=8)] = 128
-    """Channels that the decoder works in."""
-    blocks: Positive = 4
-    heads: Positive = 4
-    grid: Annotated[int, Field(ge=0)] = 0
-    """Side of the token grid; 0 takes the finest of the tapped layers."""
-    groups: Positive = 2
-    """Into how many groups, from shallow to deep, the tapped layers are averaged."""
-    norm: Literal["layer", "channel"] = "layer"
-    """Each token over its channels, or each channel over the training images."""
-
-    @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
-        if self.width % self.heads:
-            raise ValueError("width must be a multiple of heads")
-        return self
-
-
-class Dinomaly(Reconstruction):
-    """A reconstruction in the manner of Dinomaly (Guo et al., CVPR 2025): HarmoniAD without its frequency part."""
-
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-
-
-class InpFormer(Reconstruction):
-    """A reconstruction in the manner of INP-Former (Luo et al., CVPR 2025), from prototypes of the image itself.
-
-    Its soft mining takes the place of `train.hard_mining_share` and `train.hard_mining_steps`.
-    """
-
-    prototypes: Positive = 6
-    """Prototypes gathered from each image."""
-    extractor_blocks: Positive = 1
-    """Blocks that gather them."""
-    coherence_weight: Annotated[float, Field(ge=0)] = 0.2
-    """Weight of the distance of the tokens to their nearest prototype in the loss."""
-    mining_power: Annotated[float, Field(ge=0)] = 3.0
-    """How much more the tokens count that are hard to rebuild; 0 counts all alike."""
-
-
-class Detector(Section):
-    """Which detector is trained, and its design."""
-
-    name: Literal["harmoniad", "patchcore", "padim", "dinomaly", "inp_former"] = "harmoniad"
-    harmoniad: Harmoniad = Harmoniad()
-    patchcore: Patchcore = Patchcore()
-    padim: Padim = Padim()
-    dinomaly: Dinomaly = Dinomaly()
-    inp_former: InpFormer = InpFormer()
 
 
 class Train(Section):

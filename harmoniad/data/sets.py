@@ -103,7 +103,7 @@ def add(source: Path, layout: str | None = None, name: str | None = None, projec
     """
     source = Path(os.path.abspath(source))  # noqa: PTH100 - unlike resolve, it keeps the name of a link
     name = name or (source.stem if source.is_file() else source.name)
-    _check_name(name, project)
+    check_name(name, project)
     _check_source(source, project)
     found = recognise(source, layout)
     records = _read(source, found)
@@ -159,7 +159,12 @@ def _origin(root: Path) -> str:
     return "dvc" if root.with_name(f"{root.name}.dvc").is_file() else "untracked"
 
 
-def _check_name(name: str, project: Path) -> None:
+def check_name(name: str, project: Path = Path()) -> None:
+    """Refuse a name that no data set may have, or that one has.
+
+    Raises:
+        HarmoniadError: It is such a name.
+    """
     if not re.fullmatch(r"\w[\w.-]*", name) or name in (SAMPLE, INBOX, QUARANTINE) or name.endswith(".dvc"):
         raise HarmoniadError(
             f"`{name}` cannot be the name of a data set. Give another with --name: letters, digits, `_`, `.` and `-`, "

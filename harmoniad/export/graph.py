@@ -25,12 +25,12 @@ from harmoniad.models.harmoniad.memory import NOBODY, NormalMemory, low_tokens
 from harmoniad.models.inp_former.detector import InpFormerDetector
 from harmoniad.models.inp_former.network import InpFormerNetwork
 from harmoniad.models.memory import patches_of
+from harmoniad.models.network_detector import NetworkDetector
 from harmoniad.models.padim.detector import JOINT as ALL_POSITIONS
 from harmoniad.models.padim.detector import PadimDetector
 from harmoniad.models.padim.gaussian import mahalanobis
 from harmoniad.models.patchcore.detector import JOINT as ALL_PATCHES
 from harmoniad.models.patchcore.detector import PatchcoreDetector
-from harmoniad.models.reconstruction.detector import ReconstructionDetector
 from harmoniad.scoring import ImageScore
 
 TokenMaps = Callable[[Sequence[Tensor]], Tensor]  # layers (B, D, h, w) to maps (B, h, w)
@@ -157,7 +157,7 @@ def _padim(detector: PadimDetector) -> TokenMaps:
     return token_maps
 
 
-def _reconstruction(detector: ReconstructionDetector[Any]) -> TokenMaps:
+def _reconstruction(detector: NetworkDetector[Any]) -> TokenMaps:
     _replace_splits(detector._network)
     if isinstance(detector._network, InpFormerNetwork):
         detector._network.__class__ = _GraphInpFormer

@@ -182,28 +182,11 @@ def _build_timm(name: str, found: weights_files.Weights, params: EncoderParams) 
 
 
 def _build_open_clip(name: str, found: weights_files.Weights, params: EncoderParams) -> Built:
-    """A vision tower. A file tells nothing of its training: pixels are scaled as for the first known tag of the model.
-
-    Some weights (OpenAI's among them) were trained with another activation. A tag says so; with a file, the name of the
-    model must: `open_clip:ViT-L-14-336-quickgelu`.
-    """
+    """A vision tower. A file tells nothing of its training: pixels are scaled as for the model's first known tag."""
     import open_clip
 
-    if open_clip.get_model_config(name) is None:
-        raise HarmoniadError(f"encoder.name: open_clip has no model `{name}`.{_similar(name, open_clip.list_models())}")
+    model = load_open_clip(found, params)
     tag = open_clip.get_pretrained_cfg(name, params.weights) or {}
-    try:
-        model = open_clip.create_model(
-            name,
-            pretrained=str(found.path),
-            force_image_size=params.resolution,
-            force_quick_gelu=tag.get("quick_gelu", False),
-            weights_only=True,
-        )
-    except Exception as error:
-        # A wrong file surfaces as anything from KeyError to UnpicklingError, and none of them names the file.
-        reason = str(error).strip().split("\n")[0]
-        raise HarmoniadError(f"{found.path}: these weights do not fit {params.name} ({reason}).") from error
     tower = model.visual
     if not (hasattr(tower, "trunk") or hasattr(tower, "transformer")):  # CLIP's own ResNets
         raise HarmoniadError(f"encoder.name: open_clip:{name} gives no intermediate features. Choose another model.")
@@ -215,6 +198,35 @@ def _build_open_clip(name: str, found: weights_files.Weights, params: EncoderPar
         pixels.get("mean", open_clip.OPENAI_DATASET_MEAN),
         pixels.get("std", open_clip.OPENAI_DATASET_STD),
     )
+
+
+def load_open_clip(found: weights_files.Weights, params: EncoderParams) -> Any:
+    """A model of open_clip with both of its towers.
+
+    Some weights (OpenAI's among them) were trained with another activation. A tag says so; with a file, the name of the
+    model must: `open_clip:ViT-L-14-336-quickgelu`.
+
+    Raises:
+        HarmoniadError: open_clip knows no such model, or the weights do not fit it.
+    """
+    import open_clip
+
+    name = params.name.removeprefix("open_clip:")
+    if open_clip.get_model_config(name) is None:
+        raise HarmoniadError(f"encoder.name: open_clip has no model `{name}`.{_similar(name, open_clip.list_models())}")
+    tag = open_clip.get_pretrained_cfg(name, params.weights) or {}
+    try:
+        return open_clip.create_model(
+            name,
+            pretrained=str(found.path),
+            force_image_size=params.resolution,
+            force_quick_gelu=tag.get("quick_gelu", False),
+            weights_only=True,
+        )
+    except Exception as error:
+        # A wrong file surfaces as anything from KeyError to UnpicklingError, and none of them names the file.
+        reason = str(error).strip().split("\n")[0]
+        raise HarmoniadError(f"{found.path}: these weights do not fit {params.name} ({reason}).") from error
 
 
 def _fit_patches(network: Any, params: EncoderParams) -> int:

@@ -3,7 +3,7 @@
 They tell what other test images from the same process would do to the figure, nothing about another seed of training.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,8 +19,8 @@ DRAWS_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
-class Difference:
-    """By how much one model is better than another, and between which ends the true difference is likely to lie."""
+class Estimate:
+    """A figure, such as by how much one model is better, and between which ends the true one is likely to lie."""
 
     estimate: float
     low: float
@@ -118,7 +118,7 @@ def auroc_difference(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int = 0,
-) -> Difference | None:
+) -> Estimate | None:
     """Paired percentile bootstrap of the difference in mean AUROC of two models that scored the same items.
 
     Each resample draws items once and looks at the scores that both models gave them, so what makes an item hard for
@@ -158,7 +158,60 @@ def auroc_difference(
             drawn[start : start + count] += areas[1] - areas[0]
     if not estimates:
         return None
-    return Difference(float(np.mean(estimates)), *_percentiles(drawn / len(estimates), confidence))
+    return Estimate(float(np.mean(estimates)), *_percentiles(drawn / len(estimates), confidence))
+
+
+def mean_auroc_interval(
+    categories: Mapping[str, tuple[ArrayLike, Sequence[ArrayLike]]],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate | None:
+    """Percentile bootstrap of the AUROC's mean over categories and over models that differ in their seed alone.
+
+    Each resample draws images once, for all models: the interval is about other images, not about other seeds.
+    Categories, and in each the defective and the normal items, are drawn apart, each as many as are.
+
+    Args:
+        categories: for each, the labels (n,), true where the item is defective, and the scores (n,) of each model.
+        confidence: the share of such intervals that are to hold the true value.
+        resamples: how many data sets are drawn.
+        seed: decides the draws; the same seed gives the same interval.
+
+    Returns:
+        The mean AUROC and its ends; None if no category holds defective and normal items. Where no pair of any category
+        is in the wrong order, the lower end is the exact binomial one of as many disjoint pairs, as in
+        `auroc_interval`.
+
+    Raises:
+        HarmoniadError: the shapes differ, a score is NaN or infinite, or an option is out of range.
+    """
+    _check(confidence, resamples)
+    generator = np.random.default_rng(seed)
+    estimates: list[float] = []
+    drawn, pairs = np.zeros(resamples), 0
+    for _, (labels, models) in sorted(categories.items()):
+        defective, _ = labels_and_scores(labels, models[0])
+        if defective.all() or not defective.any():
+            continue
+        items = [np.flatnonzero(defective), np.flatnonzero(~defective)]
+        pairs += min(group.size for group in items)
+        levels = [np.unique(labels_and_scores(labels, scores)[1], return_inverse=True)[1] for scores in models]
+        estimates += [
+            float(_areas(*(_counts(level[group][None], level.max() + 1) for group in items))[0]) for level in levels
+        ]
+        at_once = max(1, DRAWS_AT_ONCE // defective.size)
+        for start in range(0, resamples, at_once):
+            count = min(at_once, resamples - start)
+            picks = [group[generator.integers(group.size, size=(count, group.size))] for group in items]
+            for level in levels:
+                drawn[start : start + count] += _areas(*(_counts(level[pick], level.max() + 1) for pick in picks))
+    if not estimates:
+        return None
+    if min(estimates) == 1:
+        return Estimate(1.0, _all_of(pairs, confidence), 1.0)
+    return Estimate(float(np.mean(estimates)), *_percentiles(drawn / len(estimates), confidence))
 
 
 def _check(confidence: float, resamples: int) -> None:

@@ -1,6 +1,7 @@
 """The shape that every detector has: it sees features and gives maps; it knows no file, no MLflow and no Prefect."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from harmoniad.errors import HarmoniadError
 from harmoniad.features.cache import Shape
+from harmoniad.models.designs import DETECTORS, class_prefix
 from harmoniad.params import Params
 
 
@@ -93,43 +95,7 @@ def detector_class(name: str) -> type[Detector]:
     Raises:
         HarmoniadError: There is none of that name.
     """
-    finders: dict[str, Callable[[], type[Detector]]] = {
-        "dinomaly": _dinomaly,
-        "harmoniad": _harmoniad,
-        "inp_former": _inp_former,
-        "padim": _padim,
-        "patchcore": _patchcore,
-    }
-    if name not in finders:
-        raise HarmoniadError(f"detector.name: no detector `{name}`. Known: {', '.join(sorted(finders))}.")
-    return finders[name]()
-
-
-def _dinomaly() -> type[Detector]:
-    from harmoniad.models.dinomaly.detector import DinomalyDetector
-
-    return DinomalyDetector
-
-
-def _harmoniad() -> type[Detector]:
-    from harmoniad.models.harmoniad.detector import HarmoniadDetector
-
-    return HarmoniadDetector
-
-
-def _inp_former() -> type[Detector]:
-    from harmoniad.models.inp_former.detector import InpFormerDetector
-
-    return InpFormerDetector
-
-
-def _padim() -> type[Detector]:
-    from harmoniad.models.padim.detector import PadimDetector
-
-    return PadimDetector
-
-
-def _patchcore() -> type[Detector]:
-    from harmoniad.models.patchcore.detector import PatchcoreDetector
-
-    return PatchcoreDetector
+    if name not in DETECTORS:
+        raise HarmoniadError(f"detector.name: no detector `{name}`. Known: {', '.join(DETECTORS)}.")
+    found: type[Detector] = getattr(import_module(f"harmoniad.models.{name}.detector"), f"{class_prefix(name)}Detector")
+    return found

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow.entities.model_registry import ModelVersion
 
-    from harmoniad.metrics.intervals import Difference
+    from harmoniad.metrics.intervals import Estimate
     from harmoniad.report.gallery import Panel
 
 COMPARE_DIR = Path("results/compare")
@@ -42,7 +42,7 @@ class Comparison:
 
     names: tuple[str, str]
     figures: tuple[Figures, Figures]
-    difference: "Difference | None"
+    difference: "Estimate | None"
     shared: list[str]
     alone: tuple[list[str], list[str]]
     changed: "pd.DataFrame"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harmoniad.metrics import auroc, auroc_difference, rates_at, recall_at_rate
-from harmoniad.metrics.intervals import Difference
+from harmoniad.metrics.intervals import Estimate
 from harmoniad.params import Gate
 from harmoniad.tracking.gate import Figures
 from harmoniad.tracking.scorecard import Scorecard
@@ -40,7 +40,7 @@ def figures(card: Scorecard, compared: set[str], false_positive_rate: float) -> 
     )
 
 
-def difference(first: Scorecard, second: Scorecard, rules: Gate) -> Difference | None:
+def difference(first: Scorecard, second: Scorecard, rules: Gate) -> Estimate | None:
     """The second model's mean image AUROC minus the first one's, over the categories that both were trained on."""
     pairs = paired(first, second)
     pairs = pairs[pairs["split"] == "test"]

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from harmoniad.metrics.intervals import Difference
+from harmoniad.metrics.intervals import Estimate
 from harmoniad.params import Gate
 
 ROUNDING = 1e-9  # so that 0.95 - 0.93 is not more than 0.02
@@ -70,7 +70,7 @@ class Decision:
 def decide(
     champion: Figures | None,
     challenger: Figures,
-    difference: Difference | None,
+    difference: Estimate | None,
     rules: Gate,
     false_positive_rate: float,
 ) -> Decision:
@@ -103,7 +103,7 @@ def decide(
 
 
 def _checks(
-    champion: Figures | None, challenger: Figures, difference: Difference | None, rules: Gate, rate: float
+    champion: Figures | None, challenger: Figures, difference: Estimate | None, rules: Gate, rate: float
 ) -> Iterator[Check]:
     if champion is not None:
         yield _mean(champion, challenger, difference, rules)
@@ -124,7 +124,7 @@ def _checks(
             yield _category(category, champion.categories.get(category), now, rules)
 
 
-def _mean(champion: Figures, challenger: Figures, difference: Difference | None, rules: Gate) -> Check:
+def _mean(champion: Figures, challenger: Figures, difference: Estimate | None, rules: Gate) -> Check:
     name, before, now = "mean image AUROC", champion.image_auroc, challenger.image_auroc
     rule = f"at most {rules.mean_tolerance:g} lower; higher beyond chance wins"
     objection = _objection(name, before, now, rules.mean_tolerance)
@@ -220,13 +220,13 @@ def _objection(what: str, before: float | None, now: float | None, tolerance: fl
     )
 
 
-def _tie(champion: Figures, challenger: Figures, difference: Difference | None, rules: Gate) -> str:
+def _tie(champion: Figures, challenger: Figures, difference: Estimate | None, rules: Gate) -> str:
     figures = f"mean image AUROC {_figure(challenger.image_auroc)} against {_figure(champion.image_auroc)}"
     interval = f", {_interval(difference, rules)}" if difference else ""
     return f"no better than the champion beyond chance, and a tie keeps it: {figures}{interval}"
 
 
-def _interval(difference: Difference, rules: Gate) -> str:
+def _interval(difference: Estimate, rules: Gate) -> str:
     return (
         f"difference {difference.estimate:+.4f}, {100 * rules.confidence:g} % interval "
         f"{difference.low:+.4f} to {difference.high:+.4f}"

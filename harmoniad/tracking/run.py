@@ -8,7 +8,7 @@ import json
 import platform
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,9 +82,9 @@ def log_run(client: "MlflowClient", experiment_id: str, subject: Subject, folder
     with mlflow.start_run(run_id=run_id):
         params = flat_params(subject.params.model_dump(mode="json", by_alias=True, exclude={"notify"}))
         client.log_batch(run_id, params=[Param(key, value) for key, value in params.items()])
-        client.log_batch(run_id, metrics=_metrics(metrics["mean"] | {"latency_ms": read_latency()}))
+        client.log_batch(run_id, metrics=metrics_of(metrics["mean"] | {"latency_ms": read_latency()}))
         model_id = _log_model(folder)  # takes over the metrics that are there, hence before those of the categories
-        by_category = [_metrics(values, f"{category}/") for category, values in metrics["categories"].items()]
+        by_category = [metrics_of(values, f"{category}/") for category, values in metrics["categories"].items()]
         client.log_batch(run_id, metrics=list(itertools.chain.from_iterable(by_category)))
         for path in files_to_log(subject.params.register_.heatmap_samples):
             client.log_artifact(run_id, str(path), _artifact_folder(path))
@@ -129,7 +129,8 @@ def metric_key(name: str) -> str:
     return re.sub(r"[^/\w.\- ]", "_", name)[-LONGEST_KEY:]
 
 
-def _metrics(values: dict[str, float | None], prefix: str = "") -> list["Metric"]:
+def metrics_of(values: Mapping[str, float | None], prefix: str = "") -> list["Metric"]:
+    """Figures as MLflow takes them, without those that are not defined."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)

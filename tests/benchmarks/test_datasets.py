@@ -3,8 +3,8 @@ import hashlib
 import pandas as pd
 import pytest
 
-from benchmarks.child import area_of
 from benchmarks.datasets import hold_out, part_of
+from harmoniad.leaderboard.measure import area_of
 
 
 def manifest_of(count: int) -> pd.DataFrame:

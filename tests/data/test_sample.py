@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from harmoniad.data.sample import CATEGORIES, factory, generate, materials
+from harmoniad.data.sample import CATEGORIES, generate, materials, writing
 from harmoniad.data.sample.label import ELEMENTS, _elements
 from harmoniad.data.sample.machined import FEATURES, _changed
 from harmoniad.data.sample.part import Change
@@ -85,7 +85,7 @@ def test_kinds_of_defects() -> None:
 def test_same_bytes_again_whatever_the_number_of_threads(
     sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(factory, "_available_cores", lambda: 1)
+    monkeypatch.setattr(writing, "_available_cores", lambda: 1)
     generate(tmp_path / "again", **SMALL)
     assert contents(tmp_path / "again") == contents(sample)
 

@@ -3,19 +3,19 @@ from typing import Any
 
 import pytest
 
-from harmoniad.metrics.intervals import Difference
+from harmoniad.metrics.intervals import Estimate
 from harmoniad.params import Gate
 from harmoniad.tracking.gate import Check, Decision, Figures, decide
 
 BOTH = frozenset({"bolt", "nut"})
 CHAMPION = Figures(0.95, {"bolt": 0.97, "nut": 0.93}, BOTH, 0.80, 0.90, 0.04, 20.0)
 RULES = Gate(mean_tolerance=0.002, category_tolerance=0.02)
-BETTER, NOISE = Difference(0.01, 0.004, 0.016), Difference(0.01, -0.002, 0.02)
+BETTER, NOISE = Estimate(0.01, 0.004, 0.016), Estimate(0.01, -0.002, 0.02)
 WON = "mean image AUROC 0.9600 against 0.9500 of the champion: difference +0.0100, 95 % interval +0.0040 to +0.0160"
 
 
 def judge(
-    difference: Difference | None = BETTER, champion: Figures | None = CHAMPION, rules: Gate = RULES, **changes: Any
+    difference: Estimate | None = BETTER, champion: Figures | None = CHAMPION, rules: Gate = RULES, **changes: Any
 ) -> Decision:
     """Judge a challenger that is better by 0.01 everywhere and otherwise as the champion, but for the changes."""
     base = Figures(0.96, {"bolt": 0.98, "nut": 0.94}, BOTH, 0.80, 0.90, 0.04, 20.0)
@@ -50,7 +50,7 @@ def test_table_holds_all_that_was_looked_at() -> None:
 
 def test_tie_keeps_the_champion() -> None:
     same = {"image_auroc": 0.95, "categories": CHAMPION.categories}
-    assert judge(Difference(0, 0, 0), **same).reasons == [
+    assert judge(Estimate(0, 0, 0), **same).reasons == [
         "no better than the champion beyond chance, and a tie keeps it: mean image AUROC 0.9500 against 0.9500, "
         "difference +0.0000, 95 % interval +0.0000 to +0.0000"
     ]

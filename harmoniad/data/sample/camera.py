@@ -22,6 +22,7 @@ class Fixture:
         unsteady: how much the lamp and the white balance vary; 1 for a line that the daylight reaches.
         any_angle: whether the part lies at any angle, seen from farther away so that all of it stays in the picture
             (from nearer, if it fills the frame). Its own shading turns with it, as if lit by a lamp on the part.
+        smooth: whether turning it keeps straight edges smooth, for parts drawn at little more than the image's size.
     """
 
     background: str | None = None
@@ -30,6 +31,7 @@ class Fixture:
     height: float = 0.0
     unsteady: float = 1.0
     any_angle: bool = False
+    smooth: bool = False
 
 
 def photograph(part: Part, fixture: Fixture, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -40,7 +42,7 @@ def photograph(part: Part, fixture: Fixture, size: int, rng: np.random.Generator
     """
     pose = _draw_pose(fixture, part.colour.shape[0], rng)
     if part.cover is None:
-        frame = _posed(part.colour, pose, size)
+        frame = _posed(part.colour, pose, size, fixture.smooth)
     else:
         frame = _place(part, part.cover, pose, fixture, _background(fixture.background, size, rng))
     axis = np.linspace(-1, 1, size, dtype=np.float32)
@@ -64,7 +66,7 @@ def read_out(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def locate(footprint: np.ndarray, fixture: Fixture, size: int, rng: np.random.Generator) -> np.ndarray:
     """Where the camera sees a region (n, n) of the surface: (size, size) 0..1. The generator as for `photograph`."""
-    return _posed(footprint, _draw_pose(fixture, footprint.shape[0], rng), size)
+    return _posed(footprint, _draw_pose(fixture, footprint.shape[0], rng), size, fixture.smooth)
 
 
 def _draw_pose(fixture: Fixture, n: int, rng: np.random.Generator) -> tuple[float, ...]:
@@ -80,23 +82,24 @@ def _draw_pose(fixture: Fixture, n: int, rng: np.random.Generator) -> tuple[floa
     return cos, sin, left, -sin, cos, top
 
 
-def _posed(surface: np.ndarray, pose: tuple[float, ...], size: int) -> np.ndarray:
+def _posed(surface: np.ndarray, pose: tuple[float, ...], size: int, smooth: bool) -> np.ndarray:
     """Turn and shift a surface, uint8 or float 0..1, and average it down to the size of the image: float32, 0..1."""
     image = Image.fromarray(surface if surface.dtype == np.uint8 else (surface * 255 + 0.5).astype(np.uint8))
     if pose != (1, 0, 0, 0, 1, 0):
-        image = image.transform(image.size, Image.Transform.AFFINE, pose, Image.Resampling.NEAREST)
+        resampling = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+        image = image.transform(image.size, Image.Transform.AFFINE, pose, resampling)
     return np.asarray(image.reduce(image.width // size), np.float32) / 255
 
 
 def _place(part: Part, cover: np.ndarray, pose: tuple[float, ...], fixture: Fixture, ground: np.ndarray) -> np.ndarray:
     """Lay the part on its background, on which it throws a shadow."""
     size = ground.shape[0]
-    alpha = _posed(cover, pose, size)
+    alpha = _posed(cover, pose, size, fixture.smooth)
     height = fixture.height * size / NOMINAL_SIZE
     shadow = ndimage.shift(alpha, (-height * part.light[1], -height * part.light[0]), order=1)
     shadow = ndimage.gaussian_filter(shadow, 0.5 * height + 0.5)
     ground = ground * (1 - 0.65 * shadow)[..., None]
-    return ground + alpha[..., None] * (_posed(part.colour, pose, size) - ground)
+    return ground + alpha[..., None] * (_posed(part.colour, pose, size, fixture.smooth) - ground)
 
 
 def _background(name: str | None, size: int, rng: np.random.Generator) -> np.ndarray:

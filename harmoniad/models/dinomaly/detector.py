@@ -3,12 +3,14 @@
 from typing import Self
 
 from harmoniad.features.cache import Shape
+from harmoniad.models.dinomaly.design import Dinomaly
+from harmoniad.models.harmoniad.design import Harmoniad
 from harmoniad.models.harmoniad.network import HarmoniadNetwork
-from harmoniad.models.reconstruction.detector import ReconstructionDetector
-from harmoniad.params import Dinomaly, Harmoniad, Params
+from harmoniad.models.network_detector import NetworkDetector
+from harmoniad.params import Params
 
 
-class DinomalyDetector(ReconstructionDetector[Dinomaly]):
+class DinomalyDetector(NetworkDetector[Dinomaly]):
     """HarmoniAD's own network with `split: false`, without the memory: what the frequency part has to beat.
 
     It is the same by construction: the same class, the same loop, the same map.

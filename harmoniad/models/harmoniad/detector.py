@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from harmoniad.errors import HarmoniadError
 from harmoniad.features.cache import Shape
 from harmoniad.models.detector import FeatureSet, SyntheticSet
+from harmoniad.models.harmoniad.design import Harmoniad
 from harmoniad.models.harmoniad.deviations import Deviations
 from harmoniad.models.harmoniad.earned import FusionWeights, earn_weights, equal_weights, measure_normal
 from harmoniad.models.harmoniad.entries import BATCH_SIZE, Subset, batches_of, choose, every_fourth, number_images
@@ -21,9 +22,10 @@ from harmoniad.models.harmoniad.frequency import FrequencySplit
 from harmoniad.models.harmoniad.head import DeviationHead
 from harmoniad.models.harmoniad.memory import NOBODY, NormalMemory, low_tokens, tokens_of
 from harmoniad.models.harmoniad.network import HarmoniadNetwork
+from harmoniad.models.padim.design import Padim
 from harmoniad.models.padim.detector import PadimDetector
-from harmoniad.models.reconstruction.training import train
-from harmoniad.params import Harmoniad, Padim, Params, Train
+from harmoniad.models.training import train
+from harmoniad.params import Params, Train
 
 MOST_COMPARED = 1000  # good views, and as many copies, that the head and the fusion learn from: bounds time and memory
 MOST_WEIGHT = {"place": 0.25}  # it tells images apart well, but is too coarse to show where a defect is

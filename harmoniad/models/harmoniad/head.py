@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harmoniad.models.harmoniad.design import Harmoniad
 from harmoniad.models.harmoniad.frequency import FrequencySplit
 from harmoniad.models.harmoniad.paths import Fusion
-from harmoniad.models.reconstruction.training import Trainable
-from harmoniad.params import Harmoniad
+from harmoniad.models.training import Trainable
 
 DEFECTIVE = 0.3  # a token counts as defective from this share of its area on
 UNSURE = 0.02  # between this share and that one it teaches nothing

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from harmoniad.features.cache import Shape
+from harmoniad.models.harmoniad.design import Harmoniad
 from harmoniad.models.harmoniad.paths import DualPath
 from harmoniad.models.reconstruction.attention import Block
 from harmoniad.models.reconstruction.loss import hard_mined_cosine
 from harmoniad.models.reconstruction.network import ReconstructionNetwork
-from harmoniad.params import Harmoniad
 
 
 class HarmoniadNetwork(ReconstructionNetwork):

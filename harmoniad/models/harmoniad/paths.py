@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from harmoniad.models.harmoniad.design import Harmoniad
 from harmoniad.models.harmoniad.frequency import FrequencySplit
 from harmoniad.models.harmoniad.fsam import FineStructureAttention
 from harmoniad.models.harmoniad.gscm import GlobalContext
-from harmoniad.params import Harmoniad
 
 
 class Fusion(nn.Module):

@@ -3,12 +3,13 @@
 from typing import Self
 
 from harmoniad.features.cache import Shape
+from harmoniad.models.inp_former.design import InpFormer
 from harmoniad.models.inp_former.network import InpFormerNetwork
-from harmoniad.models.reconstruction.detector import ReconstructionDetector
-from harmoniad.params import InpFormer, Params
+from harmoniad.models.network_detector import NetworkDetector
+from harmoniad.params import Params
 
 
-class InpFormerDetector(ReconstructionDetector[InpFormer]):
+class InpFormerDetector(NetworkDetector[InpFormer]):
     """One network that rebuilds each image from prototypes of that image."""
 
     design_class = InpFormer

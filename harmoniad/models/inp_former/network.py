@@ -7,9 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmoniad.features.cache import Shape
+from harmoniad.models.inp_former.design import InpFormer
+from harmoniad.models.reconstruction.attention import CrossBlock, by_head, mlp
 from harmoniad.models.reconstruction.loss import soft_mined_cosine
 from harmoniad.models.reconstruction.network import ReconstructionNetwork
-from harmoniad.params import InpFormer
 
 
 class InpFormerNetwork(ReconstructionNetwork):
@@ -21,8 +22,8 @@ class InpFormerNetwork(ReconstructionNetwork):
         self.mining_power, self.coherence_weight = design.mining_power, design.coherence_weight
         self.project = nn.ModuleList(nn.Conv2d(channels, width, 1) for channels in self.channels)
         self.queries = nn.Parameter(torch.randn(design.prototypes, width))
-        self.extractor = nn.ModuleList(ExtractorBlock(width, heads) for _ in range(design.extractor_blocks))
-        self.bottleneck = _mlp(width)
+        self.extractor = nn.ModuleList(CrossBlock(width, heads) for _ in range(design.extractor_blocks))
+        self.bottleneck = mlp(width)
         self.blocks = nn.ModuleList(DecoderBlock(width, heads) for _ in range(design.blocks))
         self.heads = nn.ModuleList(nn.Linear(width, channels) for channels in self.channels)
 
@@ -60,26 +61,6 @@ class InpFormerNetwork(ReconstructionNetwork):
         return loss + self.coherence_weight * incoherence, {"coherence": incoherence}
 
 
-class ExtractorBlock(nn.Module):
-    """Prototypes look at the tokens of the image: a pre-norm block of softmax cross attention."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
-        self.mlp = _mlp(width)
-
-    def forward(self, prototypes: Tensor, tokens: Tensor) -> Tensor:
-        """(B, K, W) and (B, N, W) to prototypes (B, K, W)."""
-        queries = _by_head(self.query(self.norm_attention(prototypes)), self.heads)
-        keys, values = self.key_value(self.norm_attention(tokens)).chunk(2, dim=-1)
-        mixed = F.scaled_dot_product_attention(queries, _by_head(keys, self.heads), _by_head(values, self.heads))
-        prototypes = prototypes + self.out(mixed.transpose(1, 2).flatten(2))
-        return prototypes + self.mlp(self.norm_mlp(prototypes))
-
-
 class DecoderBlock(nn.Module):
     """Tokens are rebuilt from the prototypes alone.
 
@@ -94,13 +75,13 @@ class DecoderBlock(nn.Module):
         self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
         self.sharpness = nn.Parameter(torch.ones(heads, 1, 1))
         self.out = nn.Linear(width, width)
-        self.mlp = _mlp(width)
+        self.mlp = mlp(width)
 
     def forward(self, tokens: Tensor, prototypes: Tensor) -> Tensor:
         """(B, N, W) and (B, K, W) to tokens (B, N, W)."""
-        queries = F.normalize(_by_head(self.query(self.norm_attention(tokens)), self.heads), dim=-1)
+        queries = F.normalize(by_head(self.query(self.norm_attention(tokens)), self.heads), dim=-1)
         keys, values = self.key_value(self.norm_attention(prototypes)).chunk(2, dim=-1)
-        keys, values = F.normalize(_by_head(keys, self.heads), dim=-1), _by_head(values, self.heads)
+        keys, values = F.normalize(by_head(keys, self.heads), dim=-1), by_head(values, self.heads)
         weights = F.relu(queries @ keys.transpose(-2, -1) * self.sharpness)
         rebuilt = self.out((weights @ values).transpose(1, 2).flatten(2))
         return rebuilt + self.mlp(self.norm_mlp(rebuilt))
@@ -115,12 +96,3 @@ def coherence(tokens: Tensor, prototypes: Tensor) -> Tensor:
     with torch.autocast(tokens.device.type, enabled=False):
         tokens, prototypes = F.normalize(tokens.detach().float(), dim=-1), F.normalize(prototypes.float(), dim=-1)
         return (1 - tokens @ prototypes.transpose(1, 2)).amin(2).mean()
-
-
-def _by_head(tokens: Tensor, heads: int) -> Tensor:
-    """(B, N, W) to (B, heads, N, W / heads)."""
-    return tokens.unflatten(2, (heads, -1)).transpose(1, 2)
-
-
-def _mlp(width: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))

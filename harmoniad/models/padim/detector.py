@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from harmoniad.errors import HarmoniadError
 from harmoniad.features.cache import Shape
 from harmoniad.models.detector import FeatureSet, SyntheticSet
+from harmoniad.models.padim.design import Padim
 from harmoniad.models.padim.gaussian import GaussianSums, mahalanobis
-from harmoniad.params import Padim, Params
+from harmoniad.params import Params
 from harmoniad.progress import Progress
 
 JOINT = "all categories"

@@ -11,7 +11,8 @@ from harmoniad.errors import HarmoniadError
 from harmoniad.features.cache import Shape
 from harmoniad.models.detector import FeatureSet, SyntheticSet
 from harmoniad.models.memory import build_bank, distance_to, patches_of
-from harmoniad.params import Params, Patchcore
+from harmoniad.models.patchcore.design import Patchcore
+from harmoniad.params import Params
 
 JOINT = "all categories"
 

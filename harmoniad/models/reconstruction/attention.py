@@ -1,4 +1,4 @@
-"""Linear attention and the block built on it, shared by HarmoniAD's low path and the decoder."""
+"""Attention that detectors share: linear among all tokens, and softmax from a few to all."""
 
 import torch
 from torch import Tensor, nn
@@ -43,3 +43,33 @@ class Block(nn.Module):
         """(B, N, D) to the same shape."""
         tokens = tokens + self.attention(self.norm_attention(tokens))
         return tokens + self.mlp(self.norm_mlp(tokens))
+
+
+class CrossBlock(nn.Module):
+    """A few tokens, such as prototypes, look at others: a pre-norm block of softmax attention."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+        self.mlp = mlp(width)
+
+    def forward(self, queries: Tensor, tokens: Tensor) -> Tensor:
+        """Queries (B, K, W) and tokens (B, N, W) to (B, K, W)."""
+        asked = by_head(self.query(self.norm_attention(queries)), self.heads)
+        keys, values = self.key_value(self.norm_attention(tokens)).chunk(2, dim=-1)
+        mixed = F.scaled_dot_product_attention(asked, by_head(keys, self.heads), by_head(values, self.heads))
+        queries = queries + self.out(mixed.transpose(1, 2).flatten(2))
+        return queries + self.mlp(self.norm_mlp(queries))
+
+
+def by_head(tokens: Tensor, heads: int) -> Tensor:
+    """(B, N, W) to (B, heads, N, W / heads)."""
+    return tokens.unflatten(2, (heads, -1)).transpose(1, 2)
+
+
+def mlp(width: int) -> nn.Sequential:
+    """Two layers with four times the width between them."""
+    return nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))

@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import load, save
 
 from harmoniad.errors import HarmoniadError
+from harmoniad.models import training
 from harmoniad.models.harmoniad.detector import HarmoniadDetector
 from harmoniad.models.harmoniad.earned import FusionWeights
-from harmoniad.models.reconstruction import training
 from harmoniad.params import Params
 from tests.models.features import PatternFeatures, SyntheticFeatures, with_anomaly
 

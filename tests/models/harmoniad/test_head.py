@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
+from harmoniad.models.harmoniad.design import Harmoniad
 from harmoniad.models.harmoniad.head import DeviationHead, segmentation_loss
-from harmoniad.params import Harmoniad
 
 CHANNELS = 6
 DESIGN = Harmoniad(width=16, heads=2, head_split=True)

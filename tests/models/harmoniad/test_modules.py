@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from harmoniad.models.harmoniad.design import Harmoniad
 from harmoniad.models.harmoniad.fsam import FineStructureAttention
 from harmoniad.models.harmoniad.gscm import GlobalContext, position_code
 from harmoniad.models.harmoniad.network import HarmoniadNetwork
 from harmoniad.models.harmoniad.paths import DualPath
 from harmoniad.models.reconstruction.loss import hard_mined_cosine
-from harmoniad.models.reconstruction.network import group_layers
-from harmoniad.params import Harmoniad
+from harmoniad.models.reconstruction.targets import group_layers
 
 SHAPES = ((12, 8, 8), (20, 4, 4))
 DESIGN = Harmoniad(width=16, heads=2, blocks=4)

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from harmoniad.models.inp_former.design import InpFormer
 from harmoniad.models.inp_former.detector import InpFormerDetector
-from harmoniad.models.inp_former.network import DecoderBlock, ExtractorBlock, InpFormerNetwork, coherence
-from harmoniad.params import InpFormer, Params
+from harmoniad.models.inp_former.network import DecoderBlock, InpFormerNetwork, coherence
+from harmoniad.models.reconstruction.attention import CrossBlock
+from harmoniad.params import Params
 from tests.models.features import PatternFeatures, with_anomaly
 
 CPU = torch.device("cpu")
@@ -90,7 +92,7 @@ def test_the_decoder_s_attention_is_the_formula() -> None:
 
 def test_prototypes_are_those_of_the_image() -> None:
     torch.manual_seed(0)
-    block, queries, tokens = ExtractorBlock(8, 2), random(2, 3, 8), random(2, 10, 8, seed=1)
+    block, queries, tokens = CrossBlock(8, 2), random(2, 3, 8), random(2, 10, 8, seed=1)
     found = block(queries, tokens)
     torch.testing.assert_close(block(queries, tokens.flip(1)), found)  # wherever the tokens lie
     other = tokens.clone()

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from harmoniad.models.reconstruction import training
+from harmoniad.models import training
 from harmoniad.params import Train
 
 

@@ -1,7 +1,7 @@
-"""A detector that is a reconstruction and nothing else: where the prediction fails, something is strange."""
+"""A detector that is one network, trained by gradient on the features of good images, and nothing else."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -10,16 +10,39 @@ from torch import Tensor
 
 from harmoniad.features.cache import Shape
 from harmoniad.models.detector import FeatureSet, SyntheticSet
-from harmoniad.models.reconstruction.network import ReconstructionNetwork
-from harmoniad.models.reconstruction.training import train
-from harmoniad.params import Params, Reconstruction, Train
+from harmoniad.models.training import Trainable, train
+from harmoniad.params import Params, Train
+from harmoniad.section import Section
 
 BATCH_SIZE = 16
 
-Design = TypeVar("Design", bound=Reconstruction)
+Design = TypeVar("Design", bound=Section)
 
 
-class ReconstructionDetector(ABC, Generic[Design]):
+class ScoringNetwork(Trainable):
+    """A network that can be trained and that scores tokens."""
+
+    def prepare(self, batches: Iterable[Sequence[Tensor]]) -> None:
+        """Learn constants, such as the mean of each channel, from all training features before the first step.
+
+        Args:
+            batches: Lists of (B, D, h, w) for each layer; read once if at all.
+        """
+
+    @abstractmethod
+    def anomaly_maps(self, layers: Sequence[Tensor], side: int) -> Tensor:
+        """Score every token.
+
+        Args:
+            layers: (B, D, h, w) for each layer, on the network's device.
+            side: Of the map.
+
+        Returns:
+            Raw anomaly scores (B, side, side).
+        """
+
+
+class NetworkDetector(ABC, Generic[Design]):
     """One network over all categories; no category is ever told to it."""
 
     design_class: type[Design]
@@ -31,7 +54,7 @@ class ReconstructionDetector(ABC, Generic[Design]):
         self._network = self._build(shapes, design).eval()
 
     @abstractmethod
-    def _build(self, shapes: tuple[Shape, ...], design: Design) -> ReconstructionNetwork:
+    def _build(self, shapes: tuple[Shape, ...], design: Design) -> ScoringNetwork:
         """An untrained network."""
 
     @classmethod
@@ -42,10 +65,19 @@ class ReconstructionDetector(ABC, Generic[Design]):
     @classmethod
     def restore(cls, config: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
         """A trained detector."""
-        shapes = tuple(tuple(shape) for shape in config["shapes"])
-        detector = cls(shapes, cls.design_class(**config["design"]), Train(**config["train"]), config["seed"])
+        detector = cls(**cls._arguments(config))
         detector._network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
         return detector
+
+    @classmethod
+    def _arguments(cls, config: dict[str, Any]) -> dict[str, Any]:
+        """Arguments of the constructor from what `config` gave."""
+        return {
+            "shapes": tuple(tuple(shape) for shape in config["shapes"]),
+            "design": cls.design_class(**config["design"]),
+            "optimisation": Train(**config["train"]),
+            "seed": config["seed"],
+        }
 
     def start_from(self, tensors: dict[str, Tensor]) -> bool:
         """Take over the network's weights."""
@@ -56,16 +88,13 @@ class ReconstructionDetector(ABC, Generic[Design]):
         self, features: FeatureSet, *, synthetic: SyntheticSet | None = None, device: torch.device, checkpoint: Path
     ) -> list[dict[str, float]]:
         """Train the network on all images."""
-        if self._design.norm == "channel":
-            starts = range(0, len(features), BATCH_SIZE)
-            self._network.measure_channels(
-                features.batch(range(start, min(start + BATCH_SIZE, len(features)))) for start in starts
-            )
+        starts = range(0, len(features), BATCH_SIZE)
+        self._network.prepare(features.batch(range(start, min(start + BATCH_SIZE, len(features)))) for start in starts)
         return train(self._network, features, self._train_params, seed=self._seed, device=device, checkpoint=checkpoint)
 
     @torch.inference_mode()
     def anomaly_maps(self, layers: Sequence[Tensor], categories: Sequence[str] | None = None) -> Tensor:
-        """1 - cosine between the features and their prediction, on the finest grid: (B, h, w)."""
+        """The network's scores on the finest grid: (B, h, w)."""
         device = next(self._network.parameters()).device
         return self._network.anomaly_maps([layer.to(device) for layer in layers], self._fine_grid)
 
