@@ -13,6 +13,7 @@ import random
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -81,7 +82,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--schemathesis", default="schemathesis", help="its command; empty leaves it out")
     options = parser.parse_args(arguments)
     problems, statuses, longest, first, last = [], Counter[int](), 0.0, 0, 0
-    with serve_model(options.model, "--keep", "all", "--keep-images", "20") as (address, process):
+    with (
+        tempfile.TemporaryDirectory(prefix="harmoniad-") as folder,
+        serve_model(options.model, "--keep", "all", "--keep-images", "20", "--review-dir", folder) as (
+            address,
+            process,
+        ),
+    ):
         client = Client(address, options.seconds)
         for number, content in enumerate(mutations(options.images, seed=0)):
             started = time.monotonic()
@@ -119,4 +126,6 @@ def _schemathesis(command: str, address: str, examples: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    from common import run_main
+
+    run_main(main)

@@ -4,7 +4,7 @@
 on few cores they take some of the servers' time. The bare model is `predict_stream` over the same files in a process of
 its own: decoding in threads, batches of 16. Where other programs run, compare by the time of the processor. Then memory
 over many requests, and what happens when there are too many: both on a model of 32 px, so that it takes a minute
-(`--memory-model champion` takes the real one).
+(`--memory-model champion` takes the real one; `--memory-seconds` bounds it). With the defaults it takes ten minutes.
 
     python benchmarks/serving.py --seconds 20
 """
@@ -31,6 +31,7 @@ from harmoniad.errors import HarmoniadError
 from harmoniad.files import write_bytes
 
 OUT = Path("results/benchmarks/serving.md")
+WHEN = ("before", "after")  # serve-model was measured; if they differ much, other programs were at work
 BARE = """
 import sys, time
 from pathlib import Path
@@ -58,7 +59,7 @@ class Load:
     @property
     def rate(self) -> float:
         """Images a second that were answered."""
-        return self.statuses[200] / self.seconds
+        return self.statuses[200] / self.seconds if self.seconds else 0.0
 
     def percentile(self, percent: int) -> float:
         """Milliseconds; of the answers with status 200."""
@@ -134,12 +135,12 @@ def measure(
 ) -> list[str]:
     """The rows of one server, which is given with its address and process."""
     address, process = server
-    load(send, address, images, 4, requests=20)  # warm
+    load(send, address, images, 4, seconds=60, requests=20)  # warm
     rows = []
     for clients in options.clients:
         busy = cpu_seconds(process)
         found = load(send, address, images, clients, seconds=options.seconds)
-        per_cpu = found.statuses[200] / (cpu_seconds(process) - busy)
+        per_cpu = found.statuses[200] / max(1e-9, cpu_seconds(process) - busy)
         bad = sum(count for status, count in found.statuses.items() if status != 200)
         times = ", ".join(f"{found.percentile(percent):.0f}" for percent in (50, 95, 99))
         shares = f"{found.rate / bare[0]:.2f} | {per_cpu / bare[1]:.2f}"
@@ -148,24 +149,26 @@ def measure(
     return rows
 
 
-def memory(model: str, images: Sequence[bytes], requests: int) -> str:
-    """Memory of the server after a tenth of the requests, and after all."""
-    with serve_model(model) as (address, process):
-        load(lambda client: client.predict, address, images, 8, requests=requests // 10)
+def memory(model: str, images: Sequence[bytes], requests: int, seconds: float, *options: str) -> str:
+    """Memory of the server after a tenth of the requests, and after all, or as many as there was time for."""
+    with serve_model(model, *options) as (address, process):
+        early = load(lambda client: client.predict, address, images, 8, seconds=seconds, requests=requests // 10)
         first = memory_of(process)
-        found = load(lambda client: client.predict, address, images, 8, requests=requests - requests // 10)
+        rest = requests - requests // 10
+        found = load(lambda client: client.predict, address, images, 8, seconds=seconds - early.seconds, requests=rest)
         last = memory_of(process)
+    statuses = early.statuses + found.statuses
     return (
-        f"memory over {requests} requests of 8 clients: {first / 1e6:.0f} MB after {requests // 10}, "
-        f"{last / 1e6:.0f} MB at the end ({dict(found.statuses)}, {found.rate:.0f} images/s)"
+        f"memory over {statuses.total()} requests of 8 clients: {first / 1e6:.0f} MB after {early.statuses.total()}, "
+        f"{last / 1e6:.0f} MB at the end ({dict(statuses)}, {found.rate:.0f} images/s)"
     )
 
 
-def overload(model: str, images: Sequence[bytes], seconds: float) -> str:
+def overload(model: str, images: Sequence[bytes], seconds: float, *options: str) -> str:
     """More clients than places in the queue, and one client afterwards."""
-    with serve_model(model, "--queue", "8") as (address, _):
+    with serve_model(model, "--queue", "8", *options) as (address, _):
         found = load(lambda client: client.predict, address, images, 32, seconds=seconds)
-        after = load(lambda client: client.predict, address, images, 1, requests=20)
+        after = load(lambda client: client.predict, address, images, 1, seconds=60, requests=20)
     return (
         f"overload, 32 clients and 8 places: {dict(found.statuses)}, p99 of those answered "
         f"{found.percentile(99):.0f} ms; one client afterwards: {dict(after.statuses)}"
@@ -182,6 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--clients", type=numbers, default=[1, 4, 16], help="default: 1,4,16")
     parser.add_argument("--seconds", type=float, default=20, help="for each row (default: %(default)s)")
     parser.add_argument("--memory-requests", type=int, default=5000, help="0: not measured (default: %(default)s)")
+    parser.add_argument("--memory-seconds", type=float, default=600, help="at most (default: %(default)s)")
     parser.add_argument("--memory-model", help="instead of the small one")
     parser.add_argument("--keep", default="flagged", help="of serve-model (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=OUT, help="default: %(default)s")
@@ -193,6 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     images = [file.read_bytes() for file in files]
     bare = [bare_model(options.model, files, options.seconds)]
     lines: list[str] = []
+    tail: list[str] = []
     with tempfile.TemporaryDirectory(prefix="harmoniad-") as temporary:
         kept = ("--keep", options.keep, "--review-dir", f"{temporary}/review")
         with serve_model(options.model, *kept) as server:
@@ -201,24 +206,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.mlflow:
             with mlflow_serve(options.mlflow) as server:
                 if server is None:
-                    lines.append("| mlflow models serve | | did not start | | | | |")
+                    lines.append("| mlflow models serve | did not start | | | | | |")
                 else:
-                    lines += measure("mlflow", lambda client: client.invoke, server, images, options, bare[0])
-        tail = []
+                    lines += measure(
+                        "mlflow models serve", lambda client: client.invoke, server, images, options, bare[0]
+                    )
         if options.memory_requests:
             model = options.memory_model
             if model is None:
                 model = f"{temporary}/model"
                 Path(model).mkdir()
                 tiny_model(Path(model))
-            tail.append(memory(model, images, options.memory_requests))
-            tail.append(overload(model, images, 10))
+            tail.append(memory(model, images, options.memory_requests, options.memory_seconds, *kept))
+            tail.append(overload(model, images, 10, *kept))
     head = [
-        f"bare model: {bare[0][0]:.2f} images/s before, {bare[1][0]:.2f} after; "
-        f"{bare[0][1]:.2f} and {bare[1][1]:.2f} a second of the processor",
-        "",
         "| | clients | images/s | of the bare model | the same by processor time | p50, p95, p99 ms | not 200 |",
         "|---|---|---|---|---|---|---|",
+        *(
+            f"| bare model, {when} | | {rate:.2f} | | {per_cpu:.1f} images a second of it | | |"
+            for when, (rate, per_cpu) in zip(WHEN, bare, strict=True)
+        ),
     ]
     text = "\n".join([*head, *lines, "", *tail])
     print(text)

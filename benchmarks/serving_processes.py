@@ -19,6 +19,8 @@ import numpy as np
 import psutil
 from common import environment_of_child
 
+from harmoniad.errors import HarmoniadError
+
 START_SECONDS = 300
 BOUNDARY = b"----harmoniad-benchmark"
 
@@ -69,11 +71,15 @@ def serve_model(model: str, *options: str) -> Iterator[tuple[str, psutil.Process
     command = [sys.executable, "-m", "harmoniad", "serve-model", "--model", model, "--port", "0", *options]
     with _running(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
+        late = threading.Timer(START_SECONDS, process.kill)
+        late.start()
         for line in process.stdout:
             if line.startswith("serving "):
                 break
         else:
-            sys.exit(f"error: `harmoniad serve-model --model {model}` did not start")
+            late.cancel()
+            raise HarmoniadError(f"`harmoniad serve-model --model {model}` did not start")
+        late.cancel()
         threading.Thread(target=process.stdout.read, daemon=True).start()
         yield line.split()[-1], psutil.Process(process.pid)
 

@@ -116,7 +116,9 @@ def _in_a_process(job: str, data_set: DataSet, params: Params, threads: int) -> 
         }
         write_json(file, content)
         command = [sys.executable, "-m", "harmoniad.leaderboard.measure", str(file)]
-        code, lines = run_command(command, MINUTES * 60, get_run_logger().debug)
+        logger = get_run_logger()
+        # Encoding is alone and long; of entries side by side the bar over all of them says more.
+        code, lines = run_command(command, MINUTES * 60, logger.info if job == "encode" else logger.debug)
         if code or not answer.is_file():
             last = f": {lines[-1]}" if lines else ""
             raise EntryCrashedError(f"its process ended with code {code}{last}; was the memory used up?")

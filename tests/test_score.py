@@ -199,6 +199,14 @@ def test_no_cell_is_a_formula(model: Inspector, parts: Path, monkeypatch: pytest
     assert (row["image"], row["category"]) == ("./-1+2.png", "'=cmd()")
 
 
+def test_script_in_a_category_stays_text(model: Inspector, parts: Path) -> None:
+    Path("list.csv").write_text('path,category\na.png,"<script>alert(1)</script>"\n')
+    save(Path("a.png"), 0)
+    run.score(model, ["list.csv"], Settings(Path("out")))
+    page = (Path("out") / run.PAGE).read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)" in page and "<script>alert" not in page
+
+
 def test_names_that_are_no_utf8(model: Inspector, parts: Path) -> None:
     path = os.fsencode(str(parts)) + b"/\xff\n.png"
     with Path(os.fsdecode(path)).open("wb") as file:

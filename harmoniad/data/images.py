@@ -24,6 +24,7 @@ _STRIP = 512  # rows that are converted at once: an image of 20 megapixels as fl
 _ORIENTATION = 0x0112  # EXIF tag
 _START_OF_SCAN, _BLOCK = b"\xff\xda", 1 << 20  # a marker of JPEG; how much is searched for it at once
 _BITS, _PLANES, _SEPARATE = 258, 284, 2  # TIFF tags, and a value of the second
+_TILE_WIDTH, _TILE_LENGTH = 322, 323  # TIFF tags
 _DETOUR = {"P": "RGBA", "PA": "RGBA", "La": "LA"}  # modes with transparency that Pillow cannot turn into RGB at once
 
 
@@ -52,6 +53,7 @@ def open_image(path: Path, content: bytes | None = None, *, max_pixels: int = MA
         with _source(path, content) as source, Image.open(source, formats=FORMATS) as image:
             _refuse_too_large(image, path, max_pixels)
             _refuse_deep_planes(image, path)
+            _refuse_large_tiles(image, path, max_pixels)
             _refuse_many_scans(image, source, path)
             image.load()
             return ImageOps.exif_transpose(image)
@@ -97,6 +99,13 @@ def _refuse_deep_planes(image: Image.Image, path: Path) -> None:
     tags = getattr(image, "tag_v2", {})
     if tags.get(_PLANES) == _SEPARATE and any(bits > 8 for bits in tags.get(_BITS, ())):
         raise ImageError(path, "is a TIFF of more than 8 bits with separate planes of colour; save it interleaved")
+
+
+def _refuse_large_tiles(image: Image.Image, path: Path, max_pixels: int) -> None:
+    """Refuse a TIFF that says it is small, and has a tile of a thousand megapixels, which is decoded as a whole."""
+    tags = getattr(image, "tag_v2", {})
+    if tags.get(_TILE_WIDTH, 0) * tags.get(_TILE_LENGTH, 0) > max_pixels:
+        raise ImageError(path, f"is a TIFF with tiles of more than {max_pixels / 1_000_000:g} million pixels")
 
 
 def load_rgb(path: Path, content: bytes | None = None, *, max_pixels: int = MAX_PIXELS) -> "NDArray[np.uint8]":

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from harmoniad import __version__
 from harmoniad.report import page as report_page
+from harmoniad.report.text import one_line
 from harmoniad.serving.batching import Batcher
 from harmoniad.serving.current_model import LOGGER, CurrentModel
 from harmoniad.serving.guard import Guard, Keys
@@ -120,7 +121,10 @@ def create_app(service: Service) -> FastAPI:
         Guard, settings=service.settings, keys=service.keys, metrics=service.metrics, is_full=lambda: service.is_full
     )
     templates = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.FileSystemLoader([HERE / "templates", report_page.TEMPLATES]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     _add_errors(app, templates)
     _add_predict(app, service)
@@ -245,5 +249,5 @@ def _add_errors(app: FastAPI, templates: jinja2.Environment) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        LOGGER.error("%s %s: %s: %s", request.method, request.url.path, type(error).__name__, error)
+        LOGGER.error("%s", one_line(f"{request.method} {request.url.path}: {type(error).__name__}: {error}"))
         return JSONResponse({"detail": "the server failed; its log says why"}, 500)

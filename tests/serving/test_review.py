@@ -147,12 +147,27 @@ def test_what_no_form_of_ours_sends_is_refused(client: TestClient, fields: dict[
     assert not Path(".harmoniad/review/decisions.jsonl").exists()
 
 
+def test_a_category_that_is_a_path_names_no_folder(client: TestClient) -> None:
+    """A model's folder that nobody registered may call a category anything."""
+    send(client)
+    for name in ("../../evil", ".hidden"):
+        client.service.model.inspector().threshold.categories[name] = 0.0  # type: ignore[attr-defined]
+        try:
+            answer = decide(client, items(client)[0].key, category=name)
+        finally:
+            del client.service.model.inspector().threshold.categories[name]  # type: ignore[attr-defined]
+        assert answer.status_code == 422 and "cannot be the name" in answer.json()["detail"]
+    assert not Path("data").exists() and not Path("evil").exists()
+
+
 def test_a_form_of_another_site_does_nothing(client: TestClient) -> None:
     send(client)
     address = f"/review/items/{items(client)[0].key}/decision"
     body = {"form_key": client.service.keys.form, "word": "false_alarm", "category": "bolt"}  # type: ignore[attr-defined]
     assert client.post(address, data=body, headers={"Origin": "https://evil.example"}).status_code == 403
     assert client.post(address, data=body | {"form_key": ""}).status_code in (403, 422)
+    assert client.post(address.replace("/decision", "/undo"), data={"form_key": "0" * 64}).status_code == 403
+    assert not Path("data").exists()
     assert client.post(address, data=body, headers={"Origin": "http://127.0.0.1"}).status_code == 303
 
 

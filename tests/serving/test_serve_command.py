@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from harmoniad.cli_serve_model import inbox_set, serve_model
 from harmoniad.errors import HarmoniadError
+from harmoniad.serving.settings import LOOPBACK, Settings
 from tests.serving.conftest import png
 
 
@@ -73,6 +74,29 @@ def test_other_machines_without_a_token_are_worth_a_warning(project: Path, monke
     assert warning in CliRunner().invoke(serve_model, ["--host", "0.0.0.0"]).output
     assert warning not in CliRunner().invoke(serve_model, ["--host", "0.0.0.0"], env={"HARMONIAD_TOKEN": "x"}).output
     assert warning not in CliRunner().invoke(serve_model, []).output
+
+
+def test_the_options_reach_the_server(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[Settings] = []
+    monkeypatch.setattr("harmoniad.serving.server.serve", lambda settings, tell: taken.append(settings))
+    options = (
+        "--max-mb 1.5 --max-megapixels 0.25 --queue 3 --batch 2 --wait-ms 7 --poll-seconds 4 --keep all --keep-mb 5"
+    )
+    more = ["--allow-host", "line1", "--kind", "bent", "--review-dir", "seen ü", "--keep-images", "9"]
+    done = CliRunner().invoke(serve_model, [*options.split(), *more], env={"HARMONIAD_TOKEN": "sesame"})
+    assert done.exit_code == 0, done.output
+    (found,) = taken
+    assert (found.max_bytes, found.max_pixels, found.keep_bytes, found.token) == (
+        1_500_000,
+        250_000,
+        5_000_000,
+        "sesame",
+    )
+    assert (found.queue, found.batch, found.wait_ms, found.poll_seconds) == (3, 2, 7, 4)
+    assert (found.keep, found.keep_images, found.review_dir) == ("all", 9, Path("seen ü"))
+    assert found.names == ("line1", *LOOPBACK) and found.kinds == ("bent",)
+    assert found.host == "127.0.0.1"
+    assert os.environ["OMP_WAIT_POLICY"] == "passive"
 
 
 def test_decisions_go_where_the_retraining_finds_them(project: Path) -> None:

@@ -1,6 +1,7 @@
 """Images and requests that nobody should send."""
 
 import asyncio
+import gzip
 import io
 import json
 import struct
@@ -50,6 +51,15 @@ def not_a_number() -> bytes:
     return buffer.getvalue()
 
 
+def large_tile() -> bytes:
+    """A TIFF of 16 × 16 pixels whose one tile has 67 million, all zero."""
+    tile = zlib.compress(bytes(8192**2))
+    tags = {256: 16, 257: 16, 258: 8, 259: 8, 262: 1, 277: 1, 322: 8192, 323: 8192, 324: 0, 325: len(tile)}
+    tags[324] = 8 + 2 + 12 * len(tags) + 4
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + tile
+
+
 def gif() -> bytes:
     buffer = io.BytesIO()
     Image.new("P", (8, 8)).save(buffer, "GIF")
@@ -77,6 +87,7 @@ HOSTILE = {
     "random": (np.random.default_rng(0).bytes(5000), 422),
     "thousands of scans": (many_scans(), 422),
     "NaN": (not_a_number(), 422),
+    "a small TIFF with a huge tile": (large_tile(), 422),
 }
 
 
@@ -95,6 +106,16 @@ def test_hostile_images_are_refused_in_one_line_and_soon(client: TestClient, nam
 def test_what_is_thin_but_not_too_long_is_judged(client: TestClient) -> None:
     for size in ((1, 1), (1, 500), (3000, 2)):
         assert client.post("/predict", files={"image": png(*size)}).status_code == 200
+
+
+def test_an_image_with_more_pixels_than_allowed_is_refused(make_client: Callable[..., TestClient]) -> None:
+    client = make_client(max_pixels=2_000, keep="none")
+    assert client.post("/predict", files={"image": png(50, 40)}).status_code == 200
+    answer = client.post("/predict", files={"image": png(50, 41)})
+    assert (answer.status_code, answer.json()) == (
+        413,
+        {"detail": "the image is too large: at most 0.002 million pixels"},
+    )
 
 
 def test_a_request_that_is_too_large_is_refused_before_it_is_read(make_client: Callable[..., TestClient]) -> None:
@@ -121,6 +142,12 @@ def test_a_request_that_is_too_large_is_refused_before_it_is_read(make_client: C
         (b"", "multipart/form-data; boundary=x", 422),
         (b"--x\r\nnonsense", "multipart/form-data; boundary=x", 422),
         (b"--x", "multipart/form-data", 400),
+        (
+            b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n\r\n' * 2000 + b"--x--\r\n",
+            "multipart/form-data; boundary=x",
+            400,
+        ),
+        (gzip.compress(bytes(10_000_000)), "multipart/form-data; boundary=x", 400),
         (b'{"image": 1}', "application/json", 422),
         (b"image=1", "application/x-www-form-urlencoded", 422),
         (

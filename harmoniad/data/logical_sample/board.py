@@ -141,7 +141,7 @@ def _short(items: Arrangement, rng: np.random.Generator) -> Broken:
 def _bent(shape: str, items: Arrangement, severity: float, rng: np.random.Generator) -> Arrangement:
     old = _the(items, shape)
     pin = int(rng.integers(HEADER_PINS if shape == "header" else CHIP_PINS))
-    bend = (4 + 4 * severity) * pick((-1, 1), rng) * (1.6 if shape == "header" else 1.0)
+    bend = (7 + 4 * severity) * pick((-1, 1), rng)
     return _exchanged(items, old, replace(old, bend=bend, pin=pin))
 
 

@@ -224,7 +224,8 @@ KIT = Product(
     {"bent_rod": partial(_bent, "rod"), "bent_screw": partial(_bent, "screw")},
     Fixture("belt", angle=1.0, shift=1.5, height=5, unsteady=0.7, smooth=True),
     Palette(
-        stains=((0.45, 0.36, 0.22), (0.30, 0.28, 0.26), (0.60, 0.38, 0.20)),
+        # The tray is dark: rust and dried coolant show on it and on the metal.
+        stains=((1.6, 0.85, 0.42), (1.4, 1.0, 0.50), (0.34, 0.26, 0.18)),
         objects=((0.93, 0.92, 0.88), (0.55, 0.08, 0.10), (0.42, 0.30, 0.18), (0.85, 0.75, 0.20)),
     ),
 )

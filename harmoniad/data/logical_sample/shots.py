@@ -26,7 +26,8 @@ FOLDERS = {
 }
 _SUPERSAMPLING = 2
 # Structural defects smaller, in pixels of a 256 px image, or fainter than this are drawn again, stronger.
-_SMALLEST, _FAINTEST, _TRIES = 40, 0.06, 12
+_SMALLEST, _FAINTEST, _TRIES = 60, 0.08, 12
+_VISIBILITY = 1.2
 
 
 @dataclass(frozen=True)
@@ -174,4 +175,4 @@ def _surface(part: Part, kind: str, items: Arrangement, product: Product, rng: n
             cover = cover_of(pick(fragile, rng), product.shapes, n)
         elif cover is not None:
             cover = cover * (1 - np.maximum.reduce([cover_of(item, product.shapes, n) for item in items]))
-    return Surface(replace(part, cover=cover), 0.9, product.palette)
+    return Surface(replace(part, cover=cover), _VISIBILITY, product.palette)

@@ -54,7 +54,7 @@ class Decisions:
 
         Raises:
             ConflictError: It is decided already.
-            HarmoniadError: The category or kind is none of those known, or the disk is full.
+            HarmoniadError: The category or kind is none of those known or cannot name a folder, or the disk is full.
         """
         if word not in WORDS:
             raise HarmoniadError(f"`{one_line(word)}` is no decision: {', '.join(WORDS)}.")
@@ -69,6 +69,7 @@ class Decisions:
                 raise ConflictError(f"decided already by {by or 'somebody else'}." if current else "no longer kept.")
             path = ""
             if word != "unsure":
+                check_label(category)  # which a model's folder names that nobody registered
                 folder = INBOX_DIR / self._data_set / category
                 folder = folder / "good" if word == "false_alarm" else folder / "defect" / kind
                 write_bytes(folder / self._file_name(item), self._store.image(item))
