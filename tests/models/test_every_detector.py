@@ -20,7 +20,7 @@ from tests.features.tiny_clip import encoder_of, save_tiny_clip
 from tests.models.features import PatternFeatures, SyntheticFeatures, with_anomaly
 
 CPU = torch.device("cpu")
-STEPS = 120
+STEPS = 100
 DESIGNS: dict[str, dict[str, Any]] = {
     "harmoniad": {"width": 16, "heads": 2, "head_steps": 30},
     "padim": {"channels": 10},
