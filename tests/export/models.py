@@ -32,6 +32,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "padim": {"grid": 3, "channels": 8},  # smaller than the features' grid: antialiased
     "dinomaly": {"width": 16, "heads": 2, "blocks": 1, "grid": 4},
     "inp_former": {"width": 16, "heads": 2, "blocks": 1, "grid": 4},
+    "mem_aae": {},  # for all the others that are one network
 }
 
 
