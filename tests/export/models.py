@@ -62,7 +62,7 @@ def make(
     name: str, tmp_path: Path, *, encoder: dict[str, Any] | None = None, tile: int = 0, **design: Any
 ) -> Inspector:
     """A detector on the features of six photographs."""
-    detector_params = {name: {**DESIGNS[name], **design}}
+    detector_params = {name: {**DESIGNS.get(name, {}), **design}}
     params = Params.model_validate(
         {
             "encoder": encoder or {"resolution": 64, "layers": [0, 1]},
