@@ -10,7 +10,7 @@ from harmoniad.section import Fraction, Positive, Section
 class AdaGad(Section):
     """Anomaly-denoised graph autoencoders (He et al. 2024, for graphs), adapted to the graph of an image's patches."""
 
-    width: Annotated[int, Field(ge=8, multiple_of=8)] = 64
+    width: Annotated[int, Field(ge=8, multiple_of=8)] = 128
     """Channels of an embedding."""
     neighbours: Positive = 8
     """Most similar patches of the same image that a patch is linked with."""

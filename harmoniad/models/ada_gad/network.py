@@ -26,7 +26,7 @@ class AdaGadNetwork(PatchNetwork):
         self.encoders = nn.ModuleList(GraphEncoder(channels, width) for _ in VIEWS)
         self.first_decoders = nn.ModuleList(GraphConvolution(width, channels) for _ in VIEWS)
         self.attention = nn.Linear(width, 1)
-        self.decoder = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, channels))
+        self.decoder = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, channels))
 
     def loss(self, layers: Sequence[Tensor], hard_mining_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """What the step's stage has to learn."""
@@ -44,12 +44,12 @@ class AdaGadNetwork(PatchNetwork):
         return graph_of(patches.flatten(2).transpose(1, 2), self.design.neighbours)
 
     def _pretraining_loss(self, graph: PatchGraph) -> Tensor:
-        """Each encoder with a decoder of its own, from its own view; where patches are hidden, the error of these."""
+        """Each encoder with a decoder of its own, from its own view: the error of all patches, and of the hidden ones."""
         losses = []
         for view_of, encoder, decoder in zip(VIEWS, self.encoders, self.first_decoders, strict=True):
             view, hidden = view_of(graph, self.design.masked_share)
             error = (decoder(view, encoder(view)) - graph.nodes).square().mean(2)
-            losses.append(error[hidden].mean() if hidden.any() else error.mean())
+            losses.append(error.mean() + (error * hidden).sum() / hidden.sum().clamp(min=1))
         return torch.stack(losses).mean()
 
     def _retraining_loss(self, graph: PatchGraph) -> Tensor:
@@ -86,7 +86,8 @@ class GraphEncoder(nn.Module):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.first, self.second = GraphConvolution(channels, width), GraphConvolution(width, width)
+        self.norm = nn.LayerNorm(width)
 
     def forward(self, graph: PatchGraph) -> Tensor:
         """Embeddings (B, N, W) of the patches."""
-        return self.second(graph, F.gelu(self.first(graph, graph.nodes)))
+        return self.second(graph, F.gelu(self.norm(self.first(graph, graph.nodes))))

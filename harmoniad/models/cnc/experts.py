@@ -25,8 +25,10 @@ class GatedExperts(nn.Module):
         scores = self.gate(tokens).float()
         best, index = scores.topk(self.chosen, dim=-1)
         weights = torch.zeros_like(scores).scatter(-1, index, best.softmax(-1))
-        mixed = torch.zeros_like(tokens)
+        flat, shares = tokens.flatten(0, 1), weights.flatten(0, 1)
+        mixed = torch.zeros_like(flat)
         for number, expert in enumerate(self.experts):
-            mixed = mixed + weights[..., number, None].to(tokens.dtype) * expert(tokens)
+            rows = shares[:, number].nonzero()[:, 0]
+            mixed = mixed.index_add(0, rows, (shares[rows, number, None] * expert(flat[rows])).to(flat.dtype))
         used = weights.sum((0, 1))
-        return mixed, used.var(correction=0) / used.mean().square().clamp(min=1e-12)
+        return mixed.view_as(tokens), used.var(correction=0) / used.mean().square().clamp(min=1e-12)

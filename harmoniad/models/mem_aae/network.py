@@ -11,6 +11,8 @@ from harmoniad.models.mem_aae.design import MemAae
 from harmoniad.models.reconstruction.patches import PatchNetwork, squared_error
 from harmoniad.models.reconstruction.reversal import reversed_gradient
 
+TEMPERATURE = 0.1  # of the look-up, by cosine
+
 
 class MemAaeNetwork(PatchNetwork):
     """Rebuilds a patch from itself and predicts it from its neighbours, both from what the memory holds."""
@@ -24,7 +26,7 @@ class MemAaeNetwork(PatchNetwork):
         self.encoder = nn.Sequential(
             nn.GELU(), nn.Conv2d(width, width, 1), nn.GELU(), nn.Conv2d(width, design.latent, 1)
         )
-        self.memory = Memory(design.memory, design.latent)
+        self.memory = Memory(design.memory, design.latent, design.parts)
         self.decoder = nn.Sequential(
             nn.Conv2d(design.latent, width, 1),
             nn.GELU(),
@@ -37,21 +39,25 @@ class MemAaeNetwork(PatchNetwork):
     def loss(self, layers: Sequence[Tensor], hard_mining_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Both errors, and the discriminator's loss, which the encoder makes larger by the reversed gradient."""
         patches = self.patches(layers)
-        codes = self._codes(patches)
+        codes = self.codes(patches)
         rebuilt, predicted = (squared_error(patches, self.decoder(self.memory(code))).mean() for code in codes)
-        told = self.discriminator(reversed_gradient(codes[0]))
-        drawn = self.discriminator(torch.randn_like(codes[0]))
-        adversarial = (F.softplus(told) + F.softplus(-drawn)).mean()
+        adversarial = self.loss_of_discriminator(codes[0])
         loss = rebuilt + self.prediction_weight * predicted + self.adversarial_weight * adversarial
         values = {"rebuilt": rebuilt, "predicted": predicted, "adversarial": adversarial}
         return loss, {name: value.detach() for name, value in values.items()}
 
+    def loss_of_discriminator(self, codes: Tensor) -> Tensor:
+        """Cross entropy of telling codes (B, K, h, w) from a normal distribution; their maker makes it larger."""
+        told = self.discriminator(reversed_gradient(codes))
+        drawn = self.discriminator(torch.randn_like(codes))
+        return (F.softplus(told) + F.softplus(-drawn)).mean()
+
     def score(self, patches: Tensor) -> Tensor:
         """Weighted sum of the two errors of (B, C, h, w): (B, h, w)."""
-        rebuilt, predicted = (squared_error(patches, self.decoder(self.memory(code))) for code in self._codes(patches))
+        rebuilt, predicted = (squared_error(patches, self.decoder(self.memory(code))) for code in self.codes(patches))
         return rebuilt + self.prediction_weight * predicted
 
-    def _codes(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+    def codes(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Of the patches themselves and of their neighbours: (B, K, h, w) each."""
         projected = self.project(patches)
         return self.encoder(projected), self.encoder(self.neighbours(projected))
@@ -78,19 +84,24 @@ class NeighbourConvolution(nn.Conv2d):
 
 
 class Memory(nn.Module):
-    """Codes of normal patches, of which only mixtures can be read (MemAE, Gong et al., ICCV 2019)."""
+    """Codes of normal patches, of which only mixtures can be read (MemAE, Gong et al., ICCV 2019).
 
-    def __init__(self, size: int, channels: int) -> None:
+    A code has several parts, which are looked up one by one: few remembered codes then stand for many patches.
+    """
+
+    def __init__(self, size: int, channels: int, parts: int) -> None:
         super().__init__()
-        self.codes = nn.Parameter(torch.randn(size, channels))
+        self.codes = nn.Parameter(torch.randn(parts, size, channels // parts))
         self.least = 1 / size
 
     def forward(self, queries: Tensor) -> Tensor:
-        """Replace each code of (B, K, h, w) by the mixture of remembered ones that it is like: the same shape."""
-        tokens = queries.movedim(1, -1)
+        """Replace each part of each code of (B, K, h, w) by the mixture of remembered ones like it: the same shape."""
+        parts = len(self.codes)
+        batch, _, height, width = queries.shape
+        asked = queries.movedim(1, -1).flatten(0, 2).unflatten(1, (parts, -1)).transpose(0, 1)
         with torch.autocast(queries.device.type, enabled=False):
-            likeness = tokens.float() @ self.codes.float().T / tokens.shape[-1] ** 0.5
-            weights = likeness.softmax(-1)
+            likeness = F.normalize(asked.float(), dim=2) @ F.normalize(self.codes.float(), dim=2).transpose(1, 2)
+            weights = (likeness / TEMPERATURE).softmax(2)
             weights = F.relu(weights - self.least)  # what is hardly like it has no part in it
-            weights = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
-            return (weights @ self.codes.float()).movedim(-1, 1)
+            mixed = (weights @ self.codes.float()) / weights.sum(2, keepdim=True).clamp(min=1e-12)
+        return mixed.transpose(0, 1).reshape(batch, height, width, -1).movedim(-1, 1)
