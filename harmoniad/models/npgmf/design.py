@@ -18,8 +18,10 @@ class Npgmf(Section):
     """How unusual it is which codes an image is made of, and where; needs the codebooks."""
     structural: Literal["memory", "reconstruction", "none"] = "memory"
     """What finds damage: a memory of normal patches, or a decoder with a wide bottleneck (reverse distillation)."""
-    fusion: Literal["quantiles", "maximum"] = "quantiles"
-    """Maps scaled by quantiles of held-out normal images are added, or the higher one is taken."""
+    fusion: Literal["maximum", "sum"] = "maximum"
+    """How the maps are joined, once quantiles of held-out normal images have brought them to one scale."""
+    by_place: bool = True
+    """The quantiles are those of each place in the image, so that a place that is always hard counts less."""
 
     prior: Literal["auto", "text", "learned", "none"] = "auto"
     """The decoder's prior of a category: the text tower's vector of its name, a learned vector, or none. `auto` takes
