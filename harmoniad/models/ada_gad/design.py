@@ -14,7 +14,7 @@ class AdaGad(Section):
     """Channels of an embedding."""
     neighbours: Positive = 8
     """Most similar patches of the same image that a patch is linked with."""
-    pretrain_share: Fraction = 0.5
+    pretrain_share: Fraction = 0.3
     """Of the training steps, for the encoders on anomaly-reduced views; the rest is the decoder's on the true graph."""
     masked_share: Fraction = 0.3
     """Of the patches, or links, that are taken out of an anomaly-reduced view."""

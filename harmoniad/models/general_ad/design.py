@@ -19,7 +19,7 @@ class GeneralAd(Section):
     """Side of the token grid; 0 takes the finest of the tapped layers, at a multiple of the cost."""
     distortions: Annotated[list[Distortion], Field(min_length=1)] = ["noise", "shuffle", "copy"]
     """One of these is drawn for each image of a batch."""
-    noise: Annotated[float, Field(gt=0)] = 0.25
+    noise: Annotated[float, Field(gt=0)] = 0.5
     """Standard deviation of the noise, in standard deviations of a channel."""
     most_moved: Share = 0.25
     """Share of the tokens that are shuffled or copied at most."""

@@ -14,11 +14,11 @@ class MemAae(Section):
     """Channels that the networks work in."""
     latent: Positive = 48
     """Channels of a code."""
-    memory: Positive = 256
+    memory: Positive = 128
     """Codes of normal patches that are remembered."""
-    parts: Positive = 4
+    parts: Positive = 8
     """Of a code, each looked up by itself; `latent` is a multiple of it."""
-    adversarial_weight: Annotated[float, Field(ge=0)] = 0.05
+    adversarial_weight: Annotated[float, Field(ge=0)] = 0.01
     """Of the discriminator, which tells codes from a normal distribution."""
     prediction_weight: Annotated[float, Field(ge=0)] = 1.0
     """Of the patch predicted from its neighbours against the patch rebuilt from itself, in the loss and the score."""

@@ -97,10 +97,11 @@ class Memory(nn.Module):
     def forward(self, queries: Tensor) -> Tensor:
         """Replace each part of each code of (B, K, h, w) by the mixture of remembered ones like it: the same shape."""
         parts = len(self.codes)
+        batch, _, height, width = queries.shape
+        asked = queries.movedim(1, -1).flatten(0, 2).unflatten(1, (parts, -1)).transpose(0, 1)
         with torch.autocast(queries.device.type, enabled=False):
-            asked = F.normalize(queries.float().unflatten(1, (parts, -1)), dim=2)
-            likeness = torch.einsum("bpkhw,pmk->bpmhw", asked, F.normalize(self.codes.float(), dim=2))
+            likeness = F.normalize(asked.float(), dim=2) @ F.normalize(self.codes.float(), dim=2).transpose(1, 2)
             weights = (likeness / TEMPERATURE).softmax(2)
             weights = F.relu(weights - self.least)  # what is hardly like it has no part in it
-            weights = weights / weights.sum(2, keepdim=True).clamp(min=1e-12)
-            return torch.einsum("bpmhw,pmk->bpkhw", weights, self.codes.float()).flatten(1, 2)
+            mixed = (weights @ self.codes.float()) / weights.sum(2, keepdim=True).clamp(min=1e-12)
+        return mixed.transpose(0, 1).reshape(batch, height, width, -1).movedim(-1, 1)

@@ -1,8 +1,8 @@
 """NPGMF's knobs; each part can be switched off."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harmoniad.section import Fraction, Positive, Section
 
@@ -53,3 +53,9 @@ class Npgmf(Section):
 
     memory_patches: Positive = 5000
     """Patches that the structural module remembers."""
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        if not (self.logical or self.structural != "none" or (self.composition and self.codebooks)):
+            raise ValueError("logical, composition (with codebooks) and structural cannot all be off")
+        return self

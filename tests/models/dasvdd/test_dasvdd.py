@@ -19,7 +19,7 @@ def layers(count: int = 4) -> list[torch.Tensor]:
 
 
 def test_both_errors_weigh_the_same_before_the_first_step() -> None:
-    untrained = network()
+    untrained = network(gamma=None)
     untrained.prepare([layers()])
     rebuilt, distance = untrained(as_tokens(untrained.patches(layers())))
     assert (untrained.gamma * distance.mean()).item() == pytest.approx(rebuilt.mean().item(), rel=1e-5)

@@ -45,7 +45,7 @@ def test_parts_that_do_not_share_the_code_are_refused() -> None:
 
 def test_encoder_and_discriminator_pull_apart() -> None:
     torch.manual_seed(0)
-    network = MemAaeNetwork(FEATURES.shapes, MemAae(width=16, latent=4, memory=8, grid=8))
+    network = MemAaeNetwork(FEATURES.shapes, MemAae(width=16, latent=4, memory=8, parts=2, grid=8))
     layers = FEATURES.batch(range(4))
 
     def adversarial() -> torch.Tensor:
@@ -69,7 +69,7 @@ def test_encoder_and_discriminator_pull_apart() -> None:
 
 def test_without_prediction_the_score_is_the_error_of_the_patch_itself() -> None:
     torch.manual_seed(0)
-    design = MemAae(width=16, latent=4, memory=8, grid=8)
+    design = MemAae(width=16, latent=4, memory=8, parts=2, grid=8)
     both = MemAaeNetwork(FEATURES.shapes, design)
     alone = MemAaeNetwork(FEATURES.shapes, design.model_copy(update={"prediction_weight": 0.0}))
     alone.load_state_dict(both.state_dict())

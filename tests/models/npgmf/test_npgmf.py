@@ -101,6 +101,12 @@ def test_a_text_prior_without_a_text_tower_is_refused() -> None:
         NpgmfDetector.create(PatternFeatures.shapes, params)
 
 
+@pytest.mark.parametrize("design", [{"composition": False}, {"codebooks": False}])
+def test_a_design_without_any_map_is_refused(design: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="cannot all be off"):
+        Npgmf(logical=False, structural="none", **design)
+
+
 def test_the_quantised_map_never_reaches_the_decoder_place_by_place() -> None:
     """Where the image's patches lie is lost when their codes are pooled."""
     torch.manual_seed(0)
