@@ -18,11 +18,9 @@ from torch.nn import functional as F
 from harmoniad.errors import HarmoniadError
 from harmoniad.features.encoders import Encoder
 from harmoniad.models.detector import Detector
-from harmoniad.models.dinomaly.detector import DinomalyDetector
 from harmoniad.models.harmoniad.detector import HarmoniadDetector
 from harmoniad.models.harmoniad.frequency import FrequencySplit
 from harmoniad.models.harmoniad.memory import NOBODY, NormalMemory, low_tokens
-from harmoniad.models.inp_former.detector import InpFormerDetector
 from harmoniad.models.inp_former.network import InpFormerNetwork
 from harmoniad.models.memory import patches_of
 from harmoniad.models.network_detector import NetworkDetector
@@ -91,8 +89,8 @@ def token_maps_of(detector: Detector, name: str) -> TokenMaps:
         return _patchcore(detector)
     if isinstance(detector, PadimDetector):
         return _padim(detector)
-    if isinstance(detector, DinomalyDetector | InpFormerDetector):
-        return _reconstruction(detector)
+    if isinstance(detector, NetworkDetector):
+        return _network(detector)
     raise HarmoniadError(f"export: the detector {name} cannot be exported. Use another, or --runtime torch.")
 
 
@@ -157,7 +155,7 @@ def _padim(detector: PadimDetector) -> TokenMaps:
     return token_maps
 
 
-def _reconstruction(detector: NetworkDetector[Any]) -> TokenMaps:
+def _network(detector: NetworkDetector[Any]) -> TokenMaps:
     _replace_splits(detector._network)
     if isinstance(detector._network, InpFormerNetwork):
         detector._network.__class__ = _GraphInpFormer

@@ -4,6 +4,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -47,7 +48,7 @@ def core_of(graph: "WholeGraph", side: int) -> "ModelProto":
                 opset_version=OPSET,
             )
     except Exception as error:  # the exporter raises dozens of types, with pages of text
-        reason = str(error).strip().split("\n")[0][:200]
+        reason = re.sub(r"\x1b\[[0-9;]*m", "", str(error).strip().split("\n")[0])[:200]
         raise HarmoniadError(
             f"export: torch cannot write this model as ONNX ({type(error).__name__}: {reason}). Use --runtime torch."
         ) from error

@@ -32,6 +32,7 @@ DESIGNS: dict[str, dict[str, Any]] = {
     "padim": {"grid": 3, "channels": 8},  # smaller than the features' grid: antialiased
     "dinomaly": {"width": 16, "heads": 2, "blocks": 1, "grid": 4},
     "inp_former": {"width": 16, "heads": 2, "blocks": 1, "grid": 4},
+    "mem_aae": {},  # for all the others that are one network
 }
 
 
@@ -61,7 +62,7 @@ def make(
     name: str, tmp_path: Path, *, encoder: dict[str, Any] | None = None, tile: int = 0, **design: Any
 ) -> Inspector:
     """A detector on the features of six photographs."""
-    detector_params = {name: {**DESIGNS[name], **design}}
+    detector_params = {name: {**DESIGNS.get(name, {}), **design}}
     params = Params.model_validate(
         {
             "encoder": encoder or {"resolution": 64, "layers": [0, 1]},

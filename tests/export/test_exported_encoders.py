@@ -1,21 +1,15 @@
 """Transformers as graphs, and a model that cuts images into tiles."""
 
-import json
 from pathlib import Path
 
 import numpy as np
-import open_clip
+import pytest
 import timm
 import torch
 from safetensors.torch import save_file
 
 from tests.export.models import check_answers, make, tiles
-
-CLIP = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 3, "width": 64, "head_width": 32, "patch_size": 8},
-    "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
-}
+from tests.features.tiny_clip import encoder_of, save_tiny_clip
 
 
 def test_a_vit_of_timms(tmp_path: Path) -> None:
@@ -26,15 +20,13 @@ def test_a_vit_of_timms(tmp_path: Path) -> None:
     check_answers(make("patchcore", tmp_path, encoder=encoder), tmp_path / "graphs", tiles(3))
 
 
-def test_a_tower_of_open_clip(tmp_path: Path) -> None:
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "exported-clip.json").write_text(json.dumps(CLIP))
-    open_clip.add_model_config(tmp_path / "configs")
-    torch.manual_seed(0)
+def test_a_tower_of_open_clip_and_a_detector_that_read_its_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     weights = tmp_path / "clip.safetensors"
-    save_file(open_clip.create_model("exported-clip", load_weights=False).state_dict(), weights)
-    encoder = {"name": "open_clip:exported-clip", "weights": str(weights), "resolution": 48, "layers": [0, 2]}
-    check_answers(make("patchcore", tmp_path, encoder=encoder), tmp_path / "graphs", tiles(3))
+    save_tiny_clip(weights, monkeypatch)
+    reference = make("cnc", tmp_path, encoder=encoder_of(weights).model_dump())
+    check_answers(reference, tmp_path / "graphs", tiles(3))
 
 
 def test_a_model_that_cuts_images_into_tiles(tmp_path: Path) -> None:

@@ -20,19 +20,19 @@ from tests.features.tiny_clip import encoder_of, save_tiny_clip
 from tests.models.features import PatternFeatures, SyntheticFeatures, with_anomaly
 
 CPU = torch.device("cpu")
-STEPS = 120
+STEPS = 100
 DESIGNS: dict[str, dict[str, Any]] = {
     "harmoniad": {"width": 16, "heads": 2, "head_steps": 30},
     "padim": {"channels": 10},
-    "ssmctb": {"width": 64, "channel_width": 8},
-    "general_ad": {"width": 32},
-    "dasvdd": {"width": 64, "code": 8},
+    "ssmctb": {"width": 64, "channel_width": 8, "grid": 8},
+    "general_ad": {"width": 32, "grid": 8},
+    "dasvdd": {"width": 64, "code": 8, "grid": 8},
     "denoising_autoencoder": {"width": 32, "blocks": 2, "grid": 8},
     "latent_perturbation": {"width": 32, "grid": 8},
     "mem_aae": {"width": 64, "grid": 8},
     "bi_flow": {"width": 32, "grid": 8},
     "ada_gad": {"width": 32, "grid": 8},
-    **{key: {"width": 16, "heads": 2, "blocks": 2} for key in ("dinomaly", "inp_former", "cnc")},
+    **{key: {"width": 16, "heads": 2, "blocks": 2, "grid": 8} for key in ("dinomaly", "inp_former", "cnc")},
 }
 """Only what makes a detector quick enough; a new one needs no entry."""
 

@@ -44,7 +44,7 @@ class AdaGadNetwork(PatchNetwork):
         return graph_of(patches.flatten(2).transpose(1, 2), self.design.neighbours)
 
     def _pretraining_loss(self, graph: PatchGraph) -> Tensor:
-        """Each encoder, with a decoder and a view of its own: the error of all patches, and of the hidden ones."""
+        """Each encoder with a decoder of its own, from its own view: the error of all patches and hidden ones."""
         losses = []
         for view_of, encoder, decoder in zip(VIEWS, self.encoders, self.first_decoders, strict=True):
             view, hidden = view_of(graph, self.design.masked_share)

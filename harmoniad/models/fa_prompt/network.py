@@ -36,11 +36,11 @@ class FaPromptNetwork(PromptedNetwork):
         self.sharpness = nn.Parameter(torch.tensor(SHARPNESS).log())
         self.bias = nn.Parameter(torch.zeros(()))
 
-    def forward(self, layers: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    def forward(self, layers: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Score layers (B, D, h, w).
 
         Returns:
-            Logits (B, grid, grid), and the prior of each image (B, E), zero without it.
+            Logits (B, grid, grid), the prior of each image (B, E), zero without it, and the abnormal prompts (n, E).
         """
         tokens = [space(self._on_grid(layer)) for space, layer in zip(self.spaces, layers, strict=True)]
         normal, abnormal = self.normal(), self.abnormal(self.normal.words)
@@ -52,7 +52,7 @@ class FaPromptNetwork(PromptedNetwork):
             nearness = [_nearness(token, prototype) - token @ normal[0] for token in tokens]
             strangeness = torch.stack(nearness).mean(0)
         logits = self.sharpness.exp() * strangeness + self.bias
-        return logits.unflatten(1, (self.grid, self.grid)), prior
+        return logits.unflatten(1, (self.grid, self.grid)), prior, abnormal
 
     def loss(self, layers: Sequence[Tensor], hard_mining_share: float) -> tuple[Tensor, dict[str, Tensor]]:
         """Focal and dice loss of the logits, the likeness of the abnormal prompts, and the prior of good images.
@@ -62,10 +62,10 @@ class FaPromptNetwork(PromptedNetwork):
             hard_mining_share: Not used.
         """
         *features, masks = layers
-        logits, prior = self(features)
+        logits, prior, abnormal = self(features)
         shares = F.interpolate(masks[:, None], size=logits.shape[-2:], mode="area")[:, 0]
         found = segmentation_loss(logits, shares)
-        likeness = mean_cosine(self.abnormal(self.normal.words))
+        likeness = mean_cosine(abnormal)
         is_good = (masks.amax((1, 2)) == 0).float()
         of_good = (prior.square().sum(1) * is_good).mean()
         loss = found + self.design.likeness_weight * likeness + self.design.prior_weight * of_good

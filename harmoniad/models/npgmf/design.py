@@ -1,8 +1,8 @@
 """NPGMF's knobs; each part can be switched off."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from harmoniad.section import Fraction, Positive, Section
 
@@ -18,8 +18,10 @@ class Npgmf(Section):
     """How unusual it is which codes an image is made of, and where; needs the codebooks."""
     structural: Literal["memory", "reconstruction", "none"] = "memory"
     """What finds damage: a memory of normal patches, or a decoder with a wide bottleneck (reverse distillation)."""
-    fusion: Literal["quantiles", "maximum"] = "quantiles"
-    """Maps scaled by quantiles of held-out normal images are added, or the higher one is taken."""
+    fusion: Literal["maximum", "sum"] = "maximum"
+    """How the maps are joined, once quantiles of held-out normal images have brought them to one scale."""
+    by_place: bool = True
+    """The quantiles are those of each place in the image, so that a place that is always hard counts less."""
 
     prior: Literal["auto", "text", "learned", "none"] = "auto"
     """The decoder's prior of a category: the text tower's vector of its name, a learned vector, or none. `auto` takes
@@ -51,3 +53,9 @@ class Npgmf(Section):
 
     memory_patches: Positive = 5000
     """Patches that the structural module remembers."""
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        if not (self.logical or self.structural != "none" or (self.composition and self.codebooks)):
+            raise ValueError("logical, composition (with codebooks) and structural cannot all be off")
+        return self

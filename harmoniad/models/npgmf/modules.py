@@ -9,16 +9,17 @@ from torch.nn import functional as F
 
 from harmoniad.features.cache import Shape
 from harmoniad.models.detector import FeatureSet
-from harmoniad.models.harmoniad.entries import Subset, every_fourth, number_images
+from harmoniad.models.harmoniad.entries import Subset, choose, every_fourth, number_images
 from harmoniad.models.npgmf.composition import Composition
 from harmoniad.models.npgmf.design import Npgmf
-from harmoniad.models.npgmf.fusion import Scale, fuse, top
+from harmoniad.models.npgmf.fusion import Scale, fuse, measure_maps
 from harmoniad.models.npgmf.levels import Levels, Seen
 from harmoniad.models.npgmf.network import LogicalNetwork
 from harmoniad.models.npgmf.structural import PatchMemory, StructuralNetwork
 from harmoniad.models.training import Trainable, train
 from harmoniad.params import Train
 
+MOST_JUDGED = 600  # images that the memory is measured on
 STARTING_IMAGES = 32  # from whose tokens the decoder's codes start
 
 Log = list[dict[str, float]]
@@ -75,19 +76,15 @@ class Modules:
         seen = Seen(features, self._levels, category)
         log = self._train(Subset(seen, learned), optimisation, device, checkpoint)
         torch.manual_seed(self._seed)
-        scores: dict[str, Tensor] = {}
         if self._design.composition and self._design.codebooks:
             self._composition, strange = Composition.fit(
                 seen, owners, category, self._categories, self._design.code_levels
             )
-            scores["composition"] = strange[judged]
+            self._scales["composition"] = Scale.of_images(strange, category, self._categories)
         if self._design.structural == "memory":
             size = self._design.memory_patches
             self._memory = PatchMemory.build(features, owners, self._side, size, self._seed, device)
-        found = [self._scored(features.batch([i]), category[[i]], owners[i]) for i in judged]
-        scores |= {name: torch.cat([maps[name] for maps in found]) for name in found[0]}
-        numbers = category[judged]
-        self._scales = {name: Scale.measure(score, numbers, self._categories) for name, score in scores.items()}
+        self._measure(features, category, owners, judged)
         return log
 
     @torch.no_grad()
@@ -167,10 +164,23 @@ class Modules:
         return maps
 
     @torch.no_grad()
-    def _scored(self, layers: Sequence[Tensor], category: Tensor, owner: int) -> dict[str, Tensor]:
-        """What each map says of one held-out image."""
-        maps = self._maps(layers, self._levels(layers), category, owner)
-        return {name: top(found) for name, found in maps.items()}
+    def _measure(self, features: FeatureSet, category: Tensor, owners: Sequence[int], judged: Sequence[int]) -> None:
+        """Measure the maps: those of networks on images that they were not trained on, the memory's on all."""
+        looked_up = choose(len(features), MOST_JUDGED, self._seed) if self._memory is not None else []
+        found: dict[str, list[Tensor]] = {}
+        numbers: dict[str, list[int]] = {}
+        for index in sorted({*judged, *looked_up}):
+            layers, number = features.batch([index]), category[[index]]
+            for name, maps in self._maps(layers, self._levels(layers), number, owners[index]).items():
+                from_memory = name == "structural" and self._memory is not None
+                if index in (looked_up if from_memory else judged):
+                    found.setdefault(name, []).append(maps)
+                    numbers.setdefault(name, []).append(index)
+        by_place = self._design.by_place
+        for name, parts in found.items():
+            self._scales[name] = measure_maps(
+                torch.cat(parts), category[numbers[name]], self._categories, by_place=by_place
+            )
 
     def _on_side(self, maps: Tensor) -> Tensor:
         size = (self._side, self._side)

@@ -137,6 +137,7 @@ class LogicalNetwork(Trainable):
     def prepare(self, levels: Sequence[Tensor]) -> None:
         """Start the codes on the tokens of some images, (B, D, h, w) for each level."""
         for prior, level in zip(self.codes, self._coded(self._pooled(levels)), strict=True):
+            assert isinstance(prior, CodePrior)
             prior.start(level)
 
     def forward(self, levels: Sequence[Tensor], category: Tensor) -> tuple[list[Tensor], Tensor, list[Tensor]]:

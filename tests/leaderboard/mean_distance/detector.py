@@ -1,6 +1,7 @@
 """Distance of each token to the mean of all normal tokens."""
 
 import torch
+
 from harmoniad.models.mean_distance.design import MeanDistance
 
 

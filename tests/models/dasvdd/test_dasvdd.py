@@ -11,7 +11,7 @@ SHAPES = PatternFeatures.shapes
 
 def network(**design: object) -> DasvddNetwork:
     torch.manual_seed(0)
-    return DasvddNetwork(SHAPES, Dasvdd.model_validate({"width": 16, "code": 4, **design}))
+    return DasvddNetwork(SHAPES, Dasvdd.model_validate({"width": 16, "code": 4, "grid": 0, **design}))
 
 
 def layers(count: int = 4) -> list[torch.Tensor]:

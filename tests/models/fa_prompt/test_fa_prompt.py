@@ -100,14 +100,14 @@ def test_a_token_is_scored_by_how_much_nearer_the_abnormal_prompts_are(clip: tup
 
 def test_the_prior_comes_from_the_image_s_own_strangest_tokens(clip: tuple[Any, Encoder]) -> None:
     net, layers = network(clip[1], prior_share=0.05).train(), batch()[:-1]
-    without, prior = net(layers)
+    without, prior, _ = net(layers)
     assert prior.abs().max() == 0  # nothing has been learned
     assert net.prior is not None
     torch.nn.init.normal_(net.prior.outer.weight)
-    logits, prior = net(layers)
+    logits, prior, _ = net(layers)
     assert prior.std(0).max() > 0  # each image has its own
     assert (logits - without).abs().max() > 0.1
-    alone, _ = net([layer[:1] for layer in layers])
+    alone, *_ = net([layer[:1] for layer in layers])
     torch.testing.assert_close(alone, logits[:1], rtol=1e-4, atol=1e-4)
 
 

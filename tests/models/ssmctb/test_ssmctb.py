@@ -27,7 +27,7 @@ def test_it_is_a_convolution_with_four_weights(distance: int) -> None:
 @pytest.mark.parametrize("distance", [1, 2])
 def test_a_token_is_predicted_without_itself_and_its_sides(distance: int) -> None:
     torch.manual_seed(0)
-    network = SsmctbNetwork(SHAPES, Ssmctb(width=16, distance=distance, channel_blocks=0))
+    network = SsmctbNetwork(SHAPES, Ssmctb(width=16, distance=distance, channel_blocks=0, grid=0))
     features = random(1, 32, 8, 8)
     changed = features.clone()
     changed[:, :, 4, 4] += 5
@@ -53,7 +53,7 @@ def test_the_gate_weighs_each_channel_by_all() -> None:
 
 def test_the_map_is_the_huber_distance() -> None:
     torch.manual_seed(0)
-    network = SsmctbNetwork(SHAPES, Ssmctb(width=16, channel_width=8)).eval()
+    network = SsmctbNetwork(SHAPES, Ssmctb(width=16, channel_width=8, grid=0)).eval()
     layers = [3 * random(2, *shape) for shape in SHAPES]
     patches = network.patches(layers)
     off = (network(patches) - patches).abs()
