@@ -42,7 +42,7 @@ def graph_of(nodes: Tensor, neighbours: int) -> PatchGraph:
 def anomaly_degree(graph: PatchGraph) -> Tensor:
     """How much each patch adds to the high frequencies of the graph: (B, N).
 
-    The Rayleigh quotient of the graph's Laplacian, node by node (section "Anomaly-Denoised Augmentation").
+    The Rayleigh quotient of the graph's Laplacian, node by node.
     """
     return (graph.nodes - graph.gathered(graph.nodes)).square().sum(2) / graph.nodes.square().sum(2).clamp(min=1e-6)
 

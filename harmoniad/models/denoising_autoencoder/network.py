@@ -25,7 +25,7 @@ class DenoisingAutoencoderNetwork(PatchNetwork):
         )
 
     def loss(self, layers: Sequence[Tensor], hard_mining_share: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """Squared error where patches were corrupted, and where they were not, weighted (section 3 of the paper)."""
+        """Squared error where patches were corrupted, and where they were not, weighted."""
         patches = self.patches(layers)
         corrupted, opacity = corrupt(patches, self.corrupted_share)
         error = squared_error(patches, self.repair(corrupted))

@@ -17,6 +17,6 @@ class _Reversal(torch.autograd.Function):
 
 
 def reversed_gradient(tensor: Tensor) -> Tensor:
-    """The same tensor; whatever computed it is trained to make the loss larger (Ganin et al., JMLR 2016, section 4)."""
+    """The same tensor; whatever computed it is trained to make the loss larger (Ganin et al., JMLR 2016)."""
     reversed_: Tensor = _Reversal.apply(tensor)
     return reversed_
