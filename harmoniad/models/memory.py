@@ -77,35 +77,18 @@ def build_bank(
     Returns:
         (M, D).
     """
-    bank, _ = build_owned_bank(features, indices, grid, max_patches=max_patches, share=share, seed=seed, device=device)
-    return bank
-
-
-def build_owned_bank(
-    features: FeatureSet,
-    indices: Sequence[int],
-    grid: int,
-    *,
-    max_patches: int,
-    share: float,
-    seed: int,
-    device: torch.device,
-) -> tuple[Tensor, Tensor]:
-    """The bank of `build_bank` (M, D), and the index of the image that each of its patches is from (M,)."""
     generator = torch.Generator().manual_seed(seed)
     each = max(1, min(grid**2, max_patches // len(indices)))
     count = min(len(indices), max_patches)
-    drawn, owners = Pile(), []
+    drawn = Pile()
     with Progress("patches", count, "images") as progress:
         for index in indices[:max_patches]:
             patches = patches_of(features.batch([index]), grid)[0]
             drawn.add(patches[torch.randperm(len(patches), generator=generator)[:each]], at_most=count * each)
-            owners += [index] * each
             progress.advance()
     patches = drawn.rows().to(device)
     kept = max(1, round(share * len(patches)))
-    chosen = greedy_coreset(patches, kept, generator).to(device)
-    return patches[chosen], torch.tensor(owners, device=device)[chosen]
+    return patches[greedy_coreset(patches, kept, generator).to(device)]
 
 
 def distance_to(bank: Tensor, patches: Tensor) -> Tensor:

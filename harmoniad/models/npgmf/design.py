@@ -18,7 +18,7 @@ class Npgmf(Section):
     """How unusual it is which codes an image is made of, and where; needs the codebooks."""
     structural: Literal["memory", "reconstruction", "none"] = "memory"
     """What finds damage: a memory of normal patches, or a decoder with a wide bottleneck (reverse distillation)."""
-    fusion: Literal["maximum", "sum"] = "maximum"
+    fusion: Literal["sum", "maximum"] = "sum"
     """How the maps are joined, once quantiles of held-out normal images have brought them to one scale."""
     by_place: bool = True
     """The quantiles are those of each place in the image, so that a place that is always hard counts less."""

@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 LOW, HIGH = 0.5, 0.9
+# What each map counts in their sum. The logical module's image score is the composition's; its decoder tells where.
+WEIGHTS = {"structural": 1.0, "logical": 0.5, "composition": 2.0}
 TOP_SHARE = 0.01  # of a map's places, whose mean stands for the image
 FEWEST_IMAGES = 4  # of a category, below which all categories' images are taken
 SMALLEST = 0.01  # of the low quantile's size, that the two quantiles are apart at least
@@ -78,10 +80,11 @@ def top(maps: Tensor) -> Tensor:
     return flat.topk(max(1, math.ceil(TOP_SHARE * flat.shape[1])), dim=1).values.mean(1)
 
 
-def fuse(maps: list[Tensor], how: Literal["maximum", "sum"]) -> Tensor:
-    """Join maps (B, h, w) that are on one scale."""
-    stacked = torch.stack(maps)
-    return stacked.amax(0) if how == "maximum" else stacked.sum(0)
+def fuse(maps: dict[str, Tensor], how: Literal["sum", "maximum"]) -> Tensor:
+    """Join maps (B, h, w) that are on one scale: their sum weighted by `WEIGHTS`, or the highest."""
+    if how == "maximum":
+        return torch.stack(list(maps.values())).amax(0)
+    return torch.stack([WEIGHTS[name] * found for name, found in maps.items()]).sum(0)
 
 
 def _own(scores: Tensor, category: Tensor, number: int) -> Tensor:

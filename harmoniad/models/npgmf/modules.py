@@ -19,7 +19,7 @@ from harmoniad.models.npgmf.structural import PatchMemory, StructuralNetwork
 from harmoniad.models.training import Trainable, train
 from harmoniad.params import Train
 
-MOST_JUDGED = 600  # images that the memory is measured on
+MOST_JUDGED = 600  # images that the maps are measured on
 STARTING_IMAGES = 32  # from whose tokens the decoder's codes start
 
 Log = list[dict[str, float]]
@@ -55,9 +55,9 @@ class Modules:
     def fit(
         self, features: FeatureSet, category: Tensor, optimisation: Train, *, device: torch.device, checkpoint: Path
     ) -> Log:
-        """Train the networks on three images of four, and measure all maps on the fourth.
+        """Train the networks and fill the memory with three images of four, and measure all maps on the fourth.
 
-        The compositions and the memory need no images of their own for that: an image is compared with others only.
+        The compositions need no images of their own for that: an image is compared with others only.
 
         Args:
             features: Good images.
@@ -82,9 +82,10 @@ class Modules:
             )
             self._scales["composition"] = Scale.of_images(strange, category, self._categories)
         if self._design.structural == "memory":
-            size = self._design.memory_patches
-            self._memory = PatchMemory.build(features, owners, self._side, size, self._seed, device)
-        self._measure(features, category, owners, judged)
+            self._memory = self._remember(features, learned, len(features), device)
+        self._measure(features, category, judged)
+        if self._memory is not None and held_out:  # nothing is held back from a memory that is measured
+            self._memory = self._memory.joined(self._remember(features, judged, len(features), device))
         return log
 
     @torch.no_grad()
@@ -99,7 +100,7 @@ class Modules:
             distances, places = self._composition(levels, category)
             strange = self._scales["composition"](distances, category).nan_to_num(0)
             maps["composition"] = strange[:, None, None] * self._on_side(places)
-        return fuse(list(maps.values()), self._design.fusion)
+        return fuse(maps, self._design.fusion)
 
     def to(self, device: torch.device) -> "Modules":
         """Move to a device."""
@@ -129,7 +130,7 @@ class Modules:
         for prefix, network in self._networks().items():
             network.load_state_dict(_below(prefix, tensors))
         if "memory" in tensors:
-            self._memory = PatchMemory(tensors["memory"])
+            self._memory = PatchMemory(tensors["memory"], self._side)
         composition = _below("composition", tensors)
         self._composition = Composition(composition) if composition else None
         self._scales = {name: Scale(quantiles) for name, quantiles in _below("scale", tensors).items()}
@@ -149,9 +150,12 @@ class Modules:
             log += train(network, seen, optimisation, seed=self._seed, device=device, checkpoint=path)
         return log
 
-    def _maps(
-        self, layers: Sequence[Tensor], levels: Sequence[Tensor], category: Tensor, owner: int | None = None
-    ) -> dict[str, Tensor]:
+    def _remember(self, features: FeatureSet, indices: Sequence[int], of: int, device: torch.device) -> PatchMemory:
+        """A memory of some of the images, with their share of the patches."""
+        size = max(1, self._design.memory_patches * len(indices) // of)
+        return PatchMemory.build(features, indices, self._side, size, self._seed, device)
+
+    def _maps(self, layers: Sequence[Tensor], levels: Sequence[Tensor], category: Tensor) -> dict[str, Tensor]:
         """The maps (B, side, side) that are scaled as they are."""
         maps = {}
         if self._logical is not None:
@@ -159,27 +163,21 @@ class Modules:
         if self._structural is not None:
             maps["structural"] = self._structural.anomaly_maps(levels, self._side)
         if self._memory is not None:
-            device = self._memory.bank.device
-            maps["structural"] = self._memory.distance([layer.to(device) for layer in layers], self._side, owner)
+            maps["structural"] = self._memory.anomaly_maps(layers)
         return maps
 
     @torch.no_grad()
-    def _measure(self, features: FeatureSet, category: Tensor, owners: Sequence[int], judged: Sequence[int]) -> None:
-        """Measure the maps: those of networks on images that they were not trained on, the memory's on all."""
-        looked_up = choose(len(features), MOST_JUDGED, self._seed) if self._memory is not None else []
+    def _measure(self, features: FeatureSet, category: Tensor, judged: Sequence[int]) -> None:
+        """Measure the maps of held-out images, of which nothing has been learned."""
+        chosen = [judged[position] for position in choose(len(judged), MOST_JUDGED, self._seed)]
         found: dict[str, list[Tensor]] = {}
-        numbers: dict[str, list[int]] = {}
-        for index in sorted({*judged, *looked_up}):
-            layers, number = features.batch([index]), category[[index]]
-            for name, maps in self._maps(layers, self._levels(layers), number, owners[index]).items():
-                from_memory = name == "structural" and self._memory is not None
-                if index in (looked_up if from_memory else judged):
-                    found.setdefault(name, []).append(maps)
-                    numbers.setdefault(name, []).append(index)
-        by_place = self._design.by_place
+        for index in chosen:
+            layers = features.batch([index])
+            for name, maps in self._maps(layers, self._levels(layers), category[[index]]).items():
+                found.setdefault(name, []).append(maps)
         for name, parts in found.items():
             self._scales[name] = measure_maps(
-                torch.cat(parts), category[numbers[name]], self._categories, by_place=by_place
+                torch.cat(parts), category[chosen], self._categories, by_place=self._design.by_place
             )
 
     def _on_side(self, maps: Tensor) -> Tensor:

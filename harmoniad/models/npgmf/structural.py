@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from harmoniad.features.cache import Shape
 from harmoniad.models.detector import FeatureSet
-from harmoniad.models.memory import build_owned_bank, distance_to, patches_of
+from harmoniad.models.memory import build_bank, distance_to, patches_of
 from harmoniad.models.npgmf.design import Npgmf
 from harmoniad.models.npgmf.network import FusionBlock, coarser, mean_distance
 from harmoniad.models.reconstruction.loss import token_distance
@@ -18,52 +18,46 @@ DRAWN_PER_KEPT = 10  # patches drawn at random for each one that the memory keep
 
 
 class PatchMemory:
-    """A memory of normal patches, in which an image of the training can be looked up without finding itself.
+    """A memory of normal patches.
 
     Args:
         bank: (M, D).
-        owners: (M,), number of the image of each patch; known while the detector is fitted only.
+        grid: Side of the patch grid.
     """
 
-    def __init__(self, bank: Tensor, owners: Tensor | None = None) -> None:
-        self.bank, self.owners = bank, owners
+    def __init__(self, bank: Tensor, grid: int) -> None:
+        self.bank, self.grid = bank, grid
 
     @classmethod
     def build(
-        cls, features: FeatureSet, owners: Sequence[int], grid: int, size: int, seed: int, device: torch.device
+        cls, features: FeatureSet, indices: Sequence[int], grid: int, size: int, seed: int, device: torch.device
     ) -> "PatchMemory":
-        """Remember patches of all images, as PatchCore does.
+        """Remember patches of some images, as PatchCore does.
 
         Args:
-            features: Views of good images.
-            owners: Number of the image of each view.
+            features: Good images.
+            indices: Which of them to take.
             grid: Side of the patch grid.
             size: How many patches are kept at most.
             seed: Of the drawing and of the coreset.
             device: Where the memory is built and kept.
         """
-        bank, views = build_owned_bank(
-            features,
-            range(len(features)),
-            grid,
-            max_patches=size * DRAWN_PER_KEPT,
-            share=1 / DRAWN_PER_KEPT,
-            seed=seed,
-            device=device,
-        )
-        return cls(bank, torch.tensor(owners, device=device)[views])
+        most, share = max(1, size) * DRAWN_PER_KEPT, 1 / DRAWN_PER_KEPT
+        bank = build_bank(features, indices, grid, max_patches=most, share=share, seed=seed, device=device)
+        return cls(bank, grid)
 
-    def distance(self, layers: Sequence[Tensor], grid: int, owner: int | None = None) -> Tensor:
-        """Distance of each patch to the nearest remembered one, but for those of `owner`: (B, grid, grid)."""
-        bank = self.bank
-        if owner is not None and self.owners is not None and (self.owners != owner).any():
-            bank = bank[self.owners != owner]
-        patches = patches_of(layers, grid)
-        return distance_to(bank, patches).unflatten(1, (grid, grid))
+    def joined(self, other: "PatchMemory") -> "PatchMemory":
+        """What both remember."""
+        return PatchMemory(torch.cat([self.bank, other.bank]), self.grid)
+
+    def anomaly_maps(self, layers: Sequence[Tensor]) -> Tensor:
+        """Distance of each patch to the nearest remembered one: (B, grid, grid)."""
+        patches = patches_of([layer.to(self.bank.device) for layer in layers], self.grid)
+        return distance_to(self.bank, patches).unflatten(1, (self.grid, self.grid))
 
     def to(self, device: torch.device) -> "PatchMemory":
         """On another device."""
-        return PatchMemory(self.bank.to(device), self.owners.to(device) if self.owners is not None else None)
+        return PatchMemory(self.bank.to(device), self.grid)
 
 
 class StructuralNetwork(Trainable):

@@ -58,7 +58,8 @@ def test_held_out_images_have_the_quantiles_0_and_1(by_place: bool) -> None:
 
 
 def test_maps_are_joined() -> None:
-    maps = [torch.tensor([[[1.0, -2.0]]]), torch.tensor([[[0.5, 3.0]]])]
+    maps = {"structural": torch.tensor([[[1.0, -2.0]]]), "composition": torch.tensor([[[0.5, 3.0]]])}
     assert fuse(maps, "maximum").tolist() == [[[1.0, 3.0]]]
-    assert fuse(maps, "sum").tolist() == [[[1.5, 1.0]]]
+    assert fuse(maps, "sum").tolist() == [[[2.0, 4.0]]]  # the composition counts twice
+    assert fuse({"logical": torch.tensor([[[1.0, 4.0]]])}, "sum").tolist() == [[[0.5, 2.0]]]
     assert top(torch.tensor([[[1.0, 7.0], [2.0, 3.0]]])).item() == 7  # a hundredth of 4 places is one

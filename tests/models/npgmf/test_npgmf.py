@@ -38,7 +38,7 @@ def fitted(tmp_path: Path, features: PatternFeatures | None = None, **sections: 
     "design",
     [
         {"prior": "none", "composition": False, "by_place": False},
-        {"codebooks": False, "structural": "reconstruction", "fusion": "sum"},
+        {"codebooks": False, "structural": "reconstruction", "fusion": "maximum"},
         {"logical": False, "structural": "none"},
         {"code_use": "pooled", "joint": False, "structural": "none"},
     ],
