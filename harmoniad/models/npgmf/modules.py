@@ -13,7 +13,7 @@ from harmoniad.models.harmoniad.entries import Subset, choose, every_fourth, num
 from harmoniad.models.npgmf.composition import Composition
 from harmoniad.models.npgmf.design import Npgmf
 from harmoniad.models.npgmf.fusion import Scale, fuse, measure_maps
-from harmoniad.models.npgmf.levels import Levels, Seen
+from harmoniad.models.npgmf.levels import MAX_GRID, Levels, Seen
 from harmoniad.models.npgmf.network import LogicalNetwork
 from harmoniad.models.npgmf.structural import PatchMemory, StructuralNetwork
 from harmoniad.models.training import Trainable, train
@@ -41,7 +41,7 @@ class Modules:
     ) -> None:
         torch.manual_seed(seed)
         self._design, self._categories, self._seed = design, categories, seed
-        self._side = max(shape[1] for shape in shapes)
+        self._side = min(MAX_GRID, max(shape[1] for shape in shapes))
         self._levels = Levels(shapes, categories)
         self._logical = LogicalNetwork(self._levels.shapes, design, text, categories) if design.logical else None
         rebuilds = design.structural == "reconstruction"
