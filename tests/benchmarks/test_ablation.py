@@ -78,7 +78,7 @@ def test_the_plot_is_drawn_with_crowded_points(results: list[dict[str, Any]], tm
 
 
 def test_every_variant_that_comes_with_the_benchmark_is_valid() -> None:
-    for name, section in (("ablation.yaml", "variants"), ("accuracy.yaml", "detectors")):
+    for name, section in (("ablation.yaml", "variants"), ("npgmf.yaml", "variants"), ("accuracy.yaml", "detectors")):
         source = common.BENCHMARKS / name
         config = common.read_yaml(source)
         base = common.read_yaml(common.BENCHMARKS.parent / "params.yaml")
