@@ -1,6 +1,5 @@
 """The command `harmoniad serve-model`."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +55,6 @@ def serve_model(
     The server follows the alias: when a new champion is made, it is loaded while the old one answers. SIGTERM or Ctrl-C
     ends it after what is under way.
     """
-    # Before torch is loaded. Its threads would wait for one another in a busy loop, on the cores that decode the next
-    # images: with two threads on two busy cores, ten times the time of the processor.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-
     from harmoniad.params import PARAMS_FILE, Params, load_params
     from harmoniad.serving.review.decisions import known_kinds
     from harmoniad.serving.server import serve

@@ -96,7 +96,6 @@ def test_the_options_reach_the_server(project: Path, monkeypatch: pytest.MonkeyP
     assert (found.keep, found.keep_images, found.review_dir) == ("all", 9, Path("seen ü"))
     assert found.names == ("line1", *LOOPBACK) and found.kinds == ("bent",)
     assert found.host == "127.0.0.1"
-    assert os.environ["OMP_WAIT_POLICY"] == "passive"
 
 
 def test_decisions_go_where_the_retraining_finds_them(project: Path) -> None:
