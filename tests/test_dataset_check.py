@@ -44,7 +44,10 @@ def source(tmp_path: Path) -> Path:
 def write_images(folder: Path, count: int) -> None:
     folder.mkdir(parents=True)
     for number in range(count):
-        seed = [*str(folder).encode(), number]
+        seed = [
+            *"/".join(folder.parts[-3:]).encode(),
+            number,
+        ]  # not of pytest's own folder, which changes with each run
         pixels = np.random.default_rng(seed).integers(0, 256, (20, 24, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"{number:03d}.png")
 

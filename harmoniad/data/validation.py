@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,9 +124,9 @@ def _run(
         actions=[UpdateDataDocsAction(name=_SITE, site_names=[_SITE])],
         result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["path"]},
     )
-    run = context.checkpoints.add(checkpoint).run(
-        batch_parameters={"dataframe": table.rows}, run_id=RunIdentifier(run_name=version)
-    )
+    # With no time given, Great Expectations reads the name as one, and fails where all digits of the version are decimal.
+    run_id = RunIdentifier(run_name=version, run_time=datetime.now(UTC))
+    run = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table.rows}, run_id=run_id)
     (validation,) = run.run_results.values()
     results: list[dict[str, Any]] = [result.to_json_dict() for result in validation.results]
     results.sort(key=lambda result: result["expectation_config"]["meta"]["check"])

@@ -78,7 +78,8 @@ def _load(version: int, folder: Path, params: Params) -> Champion:
     from harmoniad.scoring import Threshold
 
     model = next(folder.rglob(THRESHOLD_FILE.name)).parent
-    scores = pd.read_csv(folder / SCORES_FILE.name, keep_default_na=False)
+    names = {"path": "str", "category": "str"}  # a category may be called 007
+    scores = pd.read_csv(folder / SCORES_FILE.name, dtype=names, keep_default_na=False)
     good = scores[(scores["label"] == "good") & scores["split"].isin(["held_out", "test"])]
     return Champion(
         version,

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from harmoniad.factory import drift
+from harmoniad.factory.champion import champion
 from harmoniad.factory.drift import LOOK, NOTHING_NEW, RETRAIN
 from harmoniad.params import Params, load_params
 from harmoniad.stages import prepare
@@ -129,3 +130,11 @@ def test_without_a_champion_the_reason_is_told(trained: Path, take_shot: Shot, m
     outcome = drift.run(load_params())
     assert outcome.decision == RETRAIN
     assert outcome.skipped.startswith("MLFLOW_TRACKING_URI: http://127.0.0.1:9 does not answer")
+
+
+def test_the_champion_keeps_names_that_are_numbers(trained: Path) -> None:
+    (scores,) = Path().rglob("artifacts/scores.csv")
+    text = scores.read_text(encoding="utf-8")
+    scores.write_text(text.replace(",bolt,", ",007,").replace(",nut ü,", ",12,"), encoding="utf-8")
+    with champion(load_params()) as found:
+        assert set(found.measured_on["category"]) == {"007", "12"}

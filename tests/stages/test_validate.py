@@ -228,3 +228,12 @@ def test_no_image_to_train_on(project: Path) -> None:
 def test_without_prepare(project: Path) -> None:
     with pytest.raises(HarmoniadError, match=r"results/prepare/parts\.csv: no such manifest\. Run `dvc repro prepare`"):
         validate.run(params())
+
+
+def test_a_version_of_decimal_digits_alone_is_no_date(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One fingerprint in some thousand looks like this; Great Expectations takes the name of a run for a date."""
+    monkeypatch.setattr(validate, "fingerprint", lambda manifest: "5066198964630818")
+    assert run(params())
+    assert any("5066198964630818" in page.as_posix() for page in validate.DATA_DOCS.rglob("*.html"))
