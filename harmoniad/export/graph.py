@@ -120,8 +120,8 @@ def _patchcore(detector: PatchcoreDetector) -> TokenMaps:
 
     def token_maps(layers: Sequence[Tensor]) -> Tensor:
         patches = patches_of(layers, grid)
-        least = (squares - 2 * (patches @ bank.T)).amin(2) + patches.square().sum(2)
-        return least.clamp(min=0).sqrt().unflatten(1, (grid, grid))
+        nearest = bank[(squares - 2 * (patches @ bank.T)).argmin(2)]
+        return (patches - nearest).norm(dim=2).unflatten(1, (grid, grid))
 
     return token_maps
 

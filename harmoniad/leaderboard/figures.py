@@ -60,8 +60,12 @@ class Board:
     @property
     def main_figures(self) -> dict[str, str]:
         """The pixel metrics of the first table that some detector has, and how people write them."""
-        names = ("pixel_ap", "aupro", "spro")
-        return {name: FIGURES[name] for name in names if any(name in row.figures for row in self.rows)}
+        return {name: head for name, head in self.all_figures.items() if name in ("pixel_ap", "aupro", "spro")}
+
+    @property
+    def all_figures(self) -> dict[str, str]:
+        """Those of `FIGURES` that some detector has, and how people write them."""
+        return {name: head for name, head in FIGURES.items() if any(name in row.figures for row in self.rows)}
 
     @property
     def categories(self) -> list[str]:

@@ -24,7 +24,7 @@ from harmoniad.params import Params
 from harmoniad.peak_memory import peak_memory
 from harmoniad.stages.encode import encode_images
 from harmoniad.stages.evaluate import threshold_of
-from harmoniad.stages.train import train_model
+from harmoniad.stages.train import delete_checkpoints, train_model
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,6 +94,7 @@ def measure(manifest: "pd.DataFrame", params: Params, checkpoints: Path | None =
                 "threshold": threshold.of(row["category"]),
             }
         )
+    delete_checkpoints(training.checkpoint)
     return {
         **metrics.compute(),
         "scores": table,

@@ -9,7 +9,6 @@ from harmoniad.leaderboard.figures import COSTS, Board, Row
 from harmoniad.leaderboard.plot import accuracy_against_time
 from harmoniad.metrics.intervals import Estimate
 from harmoniad.report.page import template
-from harmoniad.report.tables import METRICS
 from harmoniad.report.text import columns, one_line
 
 PAGE, TABLE = "index.html", "leaderboard.csv"
@@ -27,7 +26,6 @@ def write_pages(folder: Path, boards: Sequence[Board], command: str) -> Path:
     page = template("leaderboard.html").render(
         boards=[(board, accuracy_against_time(board)) for board in boards],
         command=command,
-        metrics=METRICS,
         costs=COSTS,
         interval=interval,
         mean_and_spread=mean_and_spread,

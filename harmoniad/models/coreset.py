@@ -6,12 +6,15 @@ from torch import Tensor
 from harmoniad.progress import Progress
 
 PROJECTED_WIDTH = 128
+MEASURED_AT_ONCE = 64  # of these farthest patches about three in four are chosen before others are farther
 
 
 def greedy_coreset(patches: Tensor, count: int, generator: torch.Generator) -> Tensor:
     """Choose patches such that no patch is far from a chosen one (minimax facility location, PatchCore section 3.2).
 
-    Distances are taken in a random projection to 128 channels. Memory: one projected copy and one distance a patch.
+    Distances are taken in a random projection to 128 channels. Those to the farthest patches, which are most likely
+    chosen next, are computed in one product: the choice is that of one patch after the other, several times as fast.
+    Memory: one projected copy, and 65 distances a patch.
 
     Args:
         patches: (N, D) on any device.
@@ -26,15 +29,26 @@ def greedy_coreset(patches: Tensor, count: int, generator: torch.Generator) -> T
     nearest = torch.full((len(points),), torch.inf, device=points.device)
     chosen = torch.empty(count, dtype=torch.long)
     index = int(torch.randint(len(points), (1,), generator=generator))
+    distances: dict[int, Tensor] = {}
     with Progress("coreset", count, "patches") as progress:
         for position in range(count):
             chosen[position] = index
-            distance = lengths + lengths[index] - 2 * (points @ points[index])
-            torch.minimum(nearest, distance, out=nearest)
+            if index not in distances:
+                distances.clear()  # before the next ones need their memory
+                distances = _distances_of_farthest(points, lengths, nearest, index)
+            torch.minimum(nearest, distances[index], out=nearest)
             nearest[index] = -torch.inf  # rounding must not choose a patch twice
             index = int(nearest.argmax())
             progress.advance()
     return chosen
+
+
+def _distances_of_farthest(points: Tensor, lengths: Tensor, nearest: Tensor, index: int) -> dict[int, Tensor]:
+    """Squared distances (N,) of all points to one of them and to those that are farthest from the chosen ones."""
+    farthest = nearest.topk(min(MEASURED_AT_ONCE, len(points))).indices.tolist()
+    indices = list(dict.fromkeys([index, *farthest]))[:MEASURED_AT_ONCE]
+    squares = torch.addmm(lengths, points[indices], points.T, alpha=-2).add_(lengths[indices, None])
+    return dict(zip(indices, squares, strict=True))
 
 
 def _project(patches: Tensor, generator: torch.Generator) -> Tensor:

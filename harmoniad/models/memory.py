@@ -94,5 +94,10 @@ def build_bank(
 def distance_to(bank: Tensor, patches: Tensor) -> Tensor:
     """Euclidean distance of each of (..., D) to its nearest row of (M, D): (...)."""
     flat = patches.reshape(-1, patches.shape[-1])
-    nearest = [torch.cdist(part, bank).amin(1) for part in flat.split(PATCHES_AT_ONCE)]
-    return torch.cat(nearest).view(patches.shape[:-1])
+    squares, columns = bank.square().sum(1), bank.T
+    found = [
+        # The nearest row by a product; then the distance without its cancellation.
+        (part - bank[torch.addmm(squares, part, columns, alpha=-2).argmin(1)]).norm(dim=1)
+        for part in flat.split(PATCHES_AT_ONCE)
+    ]
+    return torch.cat(found).view(patches.shape[:-1])

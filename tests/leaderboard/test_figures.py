@@ -94,12 +94,13 @@ def test_page_and_tables_show_every_detector_and_escape_names(tmp_path: Path) ->
     run = rows([1, 2, 3, 4, 5, 6], KINDS, category="<script>")
     boards = boards_of(
         [
-            (entry("better", data_set="a&b"), measured(run)),
+            (entry("better", data_set="a&b"), measured(run, spro_logical=0.125)),
             (entry("absent", data_set="a&b"), {"error": "<b>no</b> text\ntower"}),
         ]
     )
     page = write_pages(tmp_path / "with space ü", boards, "harmoniad leaderboard")
     text = page.read_text(encoding="utf-8")
+    assert "sPRO logical" in text and "0.125" in text and "sPRO structural" not in text
     assert "a&amp;b" in text and "&lt;script&gt;" in text and "<b>no</b>" not in text
     table = pd.read_csv(page.with_name("leaderboard.csv"))
     assert set(table["part"]) == {
