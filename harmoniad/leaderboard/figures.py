@@ -53,6 +53,11 @@ class Board:
     rows: Sequence[Row]
 
     @property
+    def seeds(self) -> tuple[int, ...]:
+        """Those that every detector was measured with."""
+        return self.rows[0].seeds
+
+    @property
     def groups(self) -> list[str]:
         """Those of `GROUPS` that the data set holds."""
         return [group for group in GROUPS if any(group in row.groups for row in self.rows)]

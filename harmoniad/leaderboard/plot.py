@@ -1,4 +1,4 @@
-"""Accuracy against time, as a picture inside the page."""
+"""Accuracy against time, as pictures inside the page."""
 
 import base64
 import io
@@ -16,24 +16,27 @@ PANELS = {
 }
 
 
-def accuracy_against_time(board: Board) -> str:
-    """Image AUROC against the time to score an image and to train, an SVG in base64.
+def accuracy_against_time(board: Board) -> list[str]:
+    """Image AUROC against the time to score an image, and against that to train: an SVG each, in base64.
 
     A point bears the rank of its detector in the table; the line through it is the 95 % interval.
     """
+    assert set(PANELS) <= set(COSTS)
+    ranked = [(rank, row) for rank, row in enumerate(board.rows, start=1) if row.overall is not None]
+    return [_panel(ranked, cost, label) for cost, label in PANELS.items()]
+
+
+def _panel(ranked: list[tuple[int, Row]], cost: str, label: str) -> str:
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    assert set(PANELS) <= set(COSTS)
-    figure = Figure(figsize=(10.5, 4.2), layout="constrained", facecolor="none")
+    figure = Figure(figsize=(5.4, 4.2), layout="constrained", facecolor="none")
     FigureCanvasSVG(figure)
-    axes = figure.subplots(1, 2, sharey=True)
-    ranked = [(rank, row) for rank, row in enumerate(board.rows, start=1) if row.overall is not None]
-    for axis, (cost, label) in zip(axes, PANELS.items(), strict=True):
-        _draw(axis, ranked, cost)
-        axis.set_xlabel(label, fontsize=9)
-    axes[0].set_ylabel("mean image AUROC", fontsize=9)
+    axis = figure.subplots()
+    _draw(axis, ranked, cost)
+    axis.set_xlabel(label, fontsize=9)
+    axis.set_ylabel("mean image AUROC", fontsize=9)
     buffer = io.BytesIO()
     with rc_context({"svg.hashsalt": "harmoniad"}):  # names inside the file do not change from run to run
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})

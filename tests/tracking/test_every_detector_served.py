@@ -46,7 +46,7 @@ def plant(tmp_path_factory: pytest.TempPathFactory, migrated_database: Path) -> 
         save_tiny_clip(Path("clip.safetensors"), patch)
         for text in (False, True):
             params = params_of("patchcore", text=text)
-            prepare.run(params)
+            prepare.run(params, "sample")
             encode.run(params)
         yield root
 
