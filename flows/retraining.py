@@ -122,6 +122,10 @@ def on_a_server(run: Callable[[], Result], name: str) -> Result:
     except TerminationSignal as error:
         raise HarmoniadError(f"{name} was terminated. What had finished is kept: run it again.") from error
     except (RuntimeError, TimeoutError, PrefectException, httpx.HTTPError) as error:
+        if "ephemeral" in str(error):
+            raise HarmoniadError(
+                f"{name}: Prefect's temporary server did not start in time; the machine is too busy. Run it again."
+            ) from error
         raise HarmoniadError(str(error)) from error
 
 
