@@ -10,7 +10,7 @@ from harmoniad.models.coreset import greedy_coreset
 from harmoniad.models.detector import FeatureSet
 from harmoniad.progress import Progress
 
-PATCHES_AT_ONCE = 4096  # bounds the memory of a search
+PATCHES_AT_ONCE = 1024  # whose distances are in memory at a time: few enough for a CPU's cache
 
 
 def patches_of(layers: Sequence[Tensor], grid: int) -> Tensor:

@@ -27,6 +27,7 @@ from harmoniad.models.padim.detector import PadimDetector
 from harmoniad.models.training import train
 from harmoniad.params import Params, Train
 
+IMAGES_AT_ONCE = 4  # that are scored: the features of more would not stay in a CPU's cache
 MOST_COMPARED = 1000  # good views, and as many copies, that the head and the fusion learn from: bounds time and memory
 MOST_WEIGHT = {"place": 0.25}  # it tells images apart well, but is too coarse to show where a defect is
 HEAD_OPTIMISATION = {"learning_rate": 1e-3, "final_learning_rate": 1e-5, "weight_decay": 1e-2, "clip": 1.0}
@@ -108,8 +109,9 @@ class HarmoniadDetector:
 
         The weights are those of the category that the image's own tokens are most like; `categories` is not used.
         """
-        maps, category = self._maps(_moved(layers, self._fusion.level.device))
-        return self._fusion.fuse(maps, category)
+        parts = zip(*(layer.split(IMAGES_AT_ONCE) for layer in layers), strict=True)
+        device = self._fusion.level.device
+        return torch.cat([self._fusion.fuse(*self._maps(_moved(part, device))) for part in parts])
 
     def to(self, device: torch.device) -> Self:
         """Move to a device."""
@@ -287,7 +289,8 @@ class HarmoniadDetector:
             self._fusion = equal_weights(level, excess)
         else:
             most = [MOST_WEIGHT.get(name, 1) for name in self._map_names]
-            self._fusion = earn_weights(level, excess, maps[:, g], category[g], maps[:, m], category[m], most)
+            shares = deviations.shares(made).to(device)[is_judged[deviations.good_count :]]
+            self._fusion = earn_weights(level, excess, maps[:, g], category[g], maps[:, m], category[m], shares, most)
         return log
 
     @torch.inference_mode()

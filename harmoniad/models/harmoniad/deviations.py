@@ -86,6 +86,11 @@ class Deviations:
         is_made, index = self._entries[position]
         return self._tokens(is_made, index)[None], self._owners[is_made][index]
 
+    def shares(self, copies: Sequence[int]) -> Tensor:
+        """Defective share of each token of some copies, (n, h, w)."""
+        found = [self._share(index) for index in copies]
+        return torch.stack(found) if found else torch.zeros(0, self._grid, self._grid)
+
     def subset(self, positions: Sequence[int]) -> "Positions":
         """Some of the entries."""
         return Positions(self, positions)

@@ -1,7 +1,8 @@
 """The fusion of anomaly maps with weights that each map has to earn, category by category, without a real defect.
 
 A map that a product's pose or material makes restless would spoil a good one under a fixed weight, and its statistics
-on good images do not warn of it. So the weights are those that best tell good images from copies with made defects.
+on good images do not warn of it. So the weights are those that best tell good images from copies with made defects, and
+best show where these are: a coarse map may tell images apart as well as a fine one, and blur what that one shows.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,10 @@ STEPS = 4  # weights are tried in steps of a quarter
 TOP_SHARE = 0.01  # of the tokens, whose mean is an image's score
 QUANTILE = 0.99  # of the values on good images; what lies above is their tail
 LEAST_EXCESS = 0.1  # standard deviations: a map that never leaves its highest value must not be stretched without end
-TOLERANCE = 0.03  # of the criterion: mixtures that are as good as the best are averaged
+TOLERANCE = 0.015  # of the criterion: mixtures that are as good as the best are averaged
+DEFECTIVE, SOUND = 0.3, 0.02  # tokens count as defective from this share of their area on, as sound up to that one
+FALSE_POSITIVE_RATE = 0.3  # up to which overlap is measured
+THRESHOLDS = 200
 OWN_SHARE = 0.5  # how much a category's own images count, against the mean over all categories
 
 
@@ -86,12 +90,13 @@ def earn_weights(
     good_categories: Tensor,
     made: Tensor,
     made_categories: Tensor,
+    shares: Tensor,
     most: Sequence[float],
 ) -> FusionWeights:
-    """Choose weights by how well the fused map tells good images from such with made defects.
+    """Choose weights by how well the fused map tells good images from such with made defects, and shows these.
 
-    The criterion is the image AUROC within a category: half of a category's own, half of the mean over the categories,
-    so that few images cannot decide alone.
+    The criterion is the mean of image AUROC and `overlap` within a category: half of a category's own, half of the mean
+    over the categories, so that few images cannot decide alone.
 
     Args:
         level: (C + 1, K), from `measure_normal`.
@@ -100,6 +105,7 @@ def earn_weights(
         good_categories: (N,).
         made: Maps (K, M, h, w) of copies with made defects.
         made_categories: (M,).
+        shares: Defective share of each token of the copies, (M, h, w).
         most: The highest weight of each map, of K.
     """
     count, maps = level.shape[0] - 1, level.shape[1]
@@ -112,8 +118,10 @@ def earn_weights(
             continue
         scale = level[number].view(-1, 1, 1), excess[number].view(-1, 1, 1)
         normal, changed = ((part.flatten(2) - scale[0]) / scale[1] for part in (normal, changed))
+        where = shares[made_categories == number].flatten(1)
         for index, mixture in enumerate(mixtures):
-            criteria[number, index] = auroc(top_mean(mixture, changed), top_mean(mixture, normal))
+            fused = [torch.einsum("k,knt->nt", mixture, part) for part in (normal, changed)]
+            criteria[number, index] = criterion(fused[0], fused[1], where)
     if criteria.isnan().all():
         return equal_weights(level, excess)
     common = criteria.nanmean(0)
@@ -124,10 +132,37 @@ def earn_weights(
     return FusionWeights(level, excess, weights)
 
 
-def top_mean(mixture: Tensor, maps: Tensor) -> Tensor:
-    """Image scores of a mixture (K,) of maps (K, N, tokens): (N,)."""
-    fused = torch.einsum("k,knt->nt", mixture, maps)
-    return fused.topk(max(1, round(TOP_SHARE * fused.shape[1])), dim=1).values.mean(1)
+def criterion(normal: Tensor, changed: Tensor, shares: Tensor) -> Tensor:
+    """Mean of image AUROC and `overlap`; the first alone where no token of the copies is defective enough."""
+    detected = auroc(top_mean(changed), top_mean(normal))
+    if not (shares > DEFECTIVE).any():
+        return detected
+    return (detected + overlap(normal, changed, shares)) / 2
+
+
+def top_mean(maps: Tensor) -> Tensor:
+    """Image scores of maps (N, tokens): (N,)."""
+    return maps.topk(max(1, round(TOP_SHARE * maps.shape[1])), dim=1).values.mean(1)
+
+
+def overlap(normal: Tensor, changed: Tensor, shares: Tensor) -> Tensor:
+    """How much of the defects is found before many sound tokens are flagged.
+
+    At each threshold that flags up to 30 % of the sound tokens, the share of a copy's defective tokens above it; the
+    mean over thresholds at evenly spaced rates, and over the copies. What AUPRO is to pixels and regions.
+
+    Args:
+        normal: Maps of good images, (N, tokens).
+        changed: Maps of copies, (M, tokens).
+        shares: Defective share of their tokens, (M, tokens), of which one at least is above `DEFECTIVE`.
+    """
+    sound = torch.cat([normal.flatten(), changed[shares <= SOUND]])
+    most = max(1, int(FALSE_POSITIVE_RATE * len(sound)))
+    thresholds = sound.topk(most).values[:: max(1, most // THRESHOLDS)].flip(0).contiguous()
+    defective = shares > DEFECTIVE
+    below = torch.searchsorted(thresholds, changed.contiguous())  # thresholds that a token is above
+    found = (below * defective).sum(1) / len(thresholds) / defective.sum(1)
+    return found[defective.any(1)].mean()
 
 
 def auroc(positive: Tensor, negative: Tensor) -> Tensor:

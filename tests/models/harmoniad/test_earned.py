@@ -13,8 +13,11 @@ from harmoniad.models.harmoniad.earned import (
     earn_weights,
     equal_weights,
     measure_normal,
+    overlap,
     top_mean,
 )
+
+WHERE = torch.tensor([[0.0, 0.0], [1.0, 0.0]])  # `maps_of` has its scores there
 
 
 def maps_of(*scores: list[float]) -> torch.Tensor:
@@ -32,9 +35,8 @@ def earned(
     good: torch.Tensor, good_categories: list[int], made: torch.Tensor, made_categories: list[int], count: int
 ) -> list[list[float]]:
     normal = unit(count, len(good))
-    found = earn_weights(
-        *normal, good, torch.tensor(good_categories), made, torch.tensor(made_categories), [1] * len(good)
-    )
+    sets = good, torch.tensor(good_categories), made, torch.tensor(made_categories)
+    found = earn_weights(*normal, *sets, WHERE.expand(made.shape[1], 2, 2), [1] * len(good))
     assert (found.level, found.excess) == normal
     return found.weights.tolist()
 
@@ -42,7 +44,7 @@ def earned(
 def test_a_map_that_is_perfect_outweighs_one_that_is_noise() -> None:
     good = maps_of([0, 0.1, 0.2, 0.1], [1, 2, 3, 4])
     made = maps_of([90, 91, 92, 93], [2, 3, 1, 4])
-    # Every mixture but the second map alone is perfect: the mean of (1/4, 2/4, 3/4, 1) and what is left.
+    # Every mixture but the second map alone is perfect: the mean of (1/4, 2/4, 3/4, 1).
     assert earned(good, [0] * 4, made, [0] * 4, 1) == [[0.625, 0.375]] * 2
 
 
@@ -53,7 +55,7 @@ def test_a_map_that_misleads_gets_nothing() -> None:
 
 def test_a_map_gets_no_more_than_its_limit() -> None:
     good, made = maps_of([10, 10], [0, 0]), maps_of([0, 0], [40, 40])
-    sets = good, torch.zeros(2), made, torch.zeros(2)
+    sets = good, torch.zeros(2), made, torch.zeros(2), WHERE.expand(2, 2, 2)
     assert earn_weights(*unit(1, 2), *sets, [1, 0.25]).weights.tolist() == [[0.75, 0.25]] * 2
 
 
@@ -76,7 +78,8 @@ def test_the_scale_of_a_map_does_not_matter() -> None:
         shift = torch.tensor([0.0, offset]).view(2, 1, 1, 1)
         normal, changed = good * factor + shift, made * factor + shift
         statistics = measure_normal(normal, categories, 2)
-        found.append(earn_weights(*statistics, normal, categories, changed, categories, [1, 1]).weights)
+        shares = (torch.arange(16) < 3).float().view(4, 4).expand(20, 4, 4)
+        found.append(earn_weights(*statistics, normal, categories, changed, categories, shares, [1, 1]).weights)
     torch.testing.assert_close(found[0], found[1])
 
 
@@ -87,22 +90,30 @@ def test_it_agrees_with_a_slow_search(maps: int) -> None:
     good_categories, made_categories = generator.integers(0, count, 24), generator.integers(0, count, 24)
     good = generator.normal(size=(maps, 24, 10, 20))
     made = generator.normal(size=(maps, 24, 10, 20)) + np.linspace(0, 1, maps)[:, None, None, None]
+    shares = generator.choice([0, 0.01, 0.1, 0.5, 1], size=(24, 10, 20), p=[0.8, 0.05, 0.05, 0.05, 0.05])
+    shares[3] = 0  # a copy whose defect is too small for the grid
     mean, deviation = generator.normal(size=(count + 1, maps)), generator.uniform(0.5, 2, (count + 1, maps))
 
     mixtures = [np.array(m) / 4 for m in product(range(5), repeat=maps) if sum(m) == 4]
     criteria = np.zeros((count, len(mixtures)))
     for category, (index, mixture) in product(range(count), enumerate(mixtures)):
-        scores = []
+        scores, fused_maps = [], []
         for images in (good[:, good_categories == category], made[:, made_categories == category]):
             for image in range(images.shape[1]):
                 parts = [(images[k, image] - mean[category, k]) / deviation[category, k] for k in range(maps)]
                 fused = sum(w * part for w, part in zip(mixture, parts, strict=True))
                 scores.append(np.sort(fused.ravel())[-tokens // 100 :].mean())
+                fused_maps.append(fused)
         labels = [0] * (good_categories == category).sum() + [1] * (made_categories == category).sum()
-        criteria[category, index] = roc_auc_score(labels, scores)
+        located = slow_overlap(
+            [m for m, label in zip(fused_maps, labels, strict=True) if not label],
+            [m for m, label in zip(fused_maps, labels, strict=True) if label],
+            shares[made_categories == category],
+        )
+        criteria[category, index] = (roc_auc_score(labels, scores) + located) / 2
     common = criteria.mean(0)
     expected = [
-        np.mean([m for m, value in zip(mixtures, row, strict=True) if value >= row.max() - 0.03], 0)
+        np.mean([m for m, value in zip(mixtures, row, strict=True) if value >= row.max() - 0.015], 0)
         for row in [*(0.5 * criteria + 0.5 * common), common]
     ]
 
@@ -114,10 +125,46 @@ def test_it_agrees_with_a_slow_search(maps: int) -> None:
         torch.from_numpy(good_categories),
         tensors[3],
         torch.from_numpy(made_categories),
+        torch.from_numpy(shares),
         [1] * maps,
     )
     np.testing.assert_allclose(chosen.weights.numpy(), np.stack(expected), atol=1e-6)
     torch.testing.assert_close(chosen.weights.sum(1), torch.ones(count + 1))
+
+
+def slow_overlap(good: list[np.ndarray], made: list[np.ndarray], shares: np.ndarray) -> float:
+    """Token by token, in words of the docstring."""
+    sound = sorted((v for m in good for v in m.ravel()), reverse=True)
+    sound = sorted([*sound, *(v for m, s in zip(made, shares, strict=True) for v in m[s <= 0.02])], reverse=True)
+    most = int(0.3 * len(sound))
+    thresholds = sound[:most][:: max(1, most // 200)]
+    found = [
+        np.mean([(m[s > 0.3] > threshold).mean() for threshold in thresholds])
+        for m, s in zip(made, shares, strict=True)
+        if (s > 0.3).any()
+    ]
+    return float(np.mean(found))
+
+
+def test_of_two_maps_that_tell_alike_the_one_that_shows_where_wins() -> None:
+    good = torch.zeros(2, 10, 4, 4)
+    made = good.clone()
+    made[:, :, 0, 0] = 10.0  # where the defect is
+    made[1] = torch.where(torch.arange(16).view(4, 4) % 2 == 1, 12.0, made[1])  # a coarse map shouts elsewhere, too
+    shares = torch.zeros(10, 4, 4)
+    shares[:, 0, 0] = 1
+    nobody = torch.zeros(10)
+    found = earn_weights(*unit(1, 2), good, nobody, made, nobody, shares, [1, 1]).weights
+    assert found[0, 0] > found[0, 1]
+
+
+def test_overlap_by_hand() -> None:
+    # Of ten sound tokens three may be flagged: at the thresholds 9, 8 and 7.
+    normal = torch.arange(10.0)[None]
+    changed = torch.tensor([[9.5, 7.5, 0.0, 0.0], [8.5, 100.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
+    shares = torch.tensor([[1.0, 0.5, 0.1, 0.1], [0.31, 0.3, 0.1, 0.1], [0.1, 0.1, 0.1, 0.1]])
+    # The first copy: 1 of 1, 1, 1 and 0, 0, 1 of 1; the second: 0, 1, 1; the third has no defective token.
+    assert overlap(normal, changed, shares).item() == pytest.approx(((1 + 1 / 3) / 2 + 2 / 3) / 2)
 
 
 @pytest.mark.parametrize("missing", ["good", "made"])
@@ -185,9 +232,9 @@ def test_a_single_map_stays_as_it_is() -> None:
 
 
 def test_the_score_is_the_mean_of_the_highest_hundredth() -> None:
-    maps = torch.arange(300.0).view(1, 1, 300) * torch.tensor([1.0, 0.0]).view(2, 1, 1)
-    assert top_mean(torch.tensor([0.5, 0.5]), maps).tolist() == [0.5 * 298]
-    assert top_mean(torch.tensor([1.0, 0.0]), maps[:, :, :20]).tolist() == [19]
+    maps = torch.arange(300.0)[None]
+    assert top_mean(maps).tolist() == [298]
+    assert top_mean(maps[:, :20]).tolist() == [19]
 
 
 @settings(deadline=None)
