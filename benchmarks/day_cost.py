@@ -3,18 +3,21 @@
     python benchmarks/day_cost.py
 
 Each N is a project of its own (see `benchmarks/plant/project.py`) with pictures of the sample factory and a small
-detector, whose champion is there already; one Prefect server runs all the time. A stage's seconds are those of its own
-process, from start to end. `DVC` is `dvc repro` without the stages, `Prefect` the flow without both. The orchestration
-is both, the stages `version` and `results` (git, and DVC's add, diff and push), `validate` (Great Expectations) and
-`register` (MLflow). New images are encoded in `drift`, where they are compared, and their copies with made defects in
-`encode`. On a machine that does other things, too, the seconds of the processor say more than those of the clock on the
-wall.
+detector, whose champion is there already; one Prefect server runs all the time. `views` are the pictures and copies
+that were encoded, and `encoding` the seconds for these alone, without the start of a process or the encoder's loading.
+A stage's seconds are those of its own process, from start to end. `DVC` is `dvc repro` without the stages, `Prefect`
+the flow without both. The orchestration is both, the stages `version` and `results` (git, and DVC's add, diff and
+push), `validate` (Great Expectations) and `register` (MLflow). New images are encoded in `drift`, where they are
+compared, and their copies with made defects in `encode`; `encoding` is both. On a machine that does other things, too,
+the seconds of the processor say more than those of the clock on the wall.
 """
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script is looked for in its own folder only
@@ -31,7 +34,29 @@ from harmoniad.files import write_bytes
 
 CATEGORIES = ("brick", "label", "machined_part", "gravel")
 ORCHESTRATION = ("version", "validate", "register", "results", "dvc", "flow")
+ENCODED = re.compile(r"encode: (\d+) views in ([\d.]+) s")  # see `harmoniad.features.encode`
 HEADS = {**{stage: stage for stage in STAGES}, "dvc": "DVC", "flow": "Prefect"}
+
+
+@dataclass(frozen=True)
+class Day:
+    """A retraining.
+
+    Attributes:
+        images: That there were.
+        new: Good images that came.
+        views: How many pictures and copies of pictures were encoded.
+        encoding: Wall seconds for these alone.
+        seconds: Of the run.
+        server: Processor seconds of the Prefect server.
+    """
+
+    images: int
+    new: int
+    views: int
+    encoding: float
+    seconds: Seconds
+    server: float
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,25 +72,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/day_cost"), help="default: %(default)s")
     options = parser.parse_args(arguments)
     keep_quiet()
-    rows = []
+    days: list[Day] = []
     with (
         tempfile.TemporaryDirectory(prefix="harmoniad-cost-") as temporary,
         prefect_server(Path(temporary) / "prefect") as server,
     ):
         for images in options.images:
             project = Project(Path(temporary) / f"{images} images", server)
-            rows += measure(project, images, options.new, options.size)
-    text = table(rows)
+            days += measure(project, images, options.new, options.size)
+    text = table(days)
     write_bytes(options.out / "day_cost.md", text.encode())
     print(text, end="")
 
 
-def measure(project: Project, images: int, new: Sequence[int], size: int) -> list[tuple[int, int, Seconds, float]]:
-    """Make a project with a champion, and retrain it with each number of new images.
-
-    Returns:
-        For each: images that there were, new ones, seconds of the run, and the Prefect server's processor seconds.
-    """
+def measure(project: Project, images: int, new: Sequence[int], size: int) -> list[Day]:
+    """Make a project with a champion, and retrain it with each number of new images."""
     small = params_of(size, width=16, memory=500, steps=20)
     project.folder.mkdir()
     project.create(common.merged(small, {"drift": {"stops": False}}), project.folder.with_name(f"{images} remote"))
@@ -82,8 +103,10 @@ def measure(project: Project, images: int, new: Sequence[int], size: int) -> lis
         for number in range(count):
             camera.good(CATEGORIES[number % len(CATEGORIES)], 1, f"{count}")
         before = _server_seconds()
-        seconds = project.run("harmoniad", "retrain").seconds
-        rows.append((images, count, seconds, _server_seconds() - before))
+        ran = project.run("harmoniad", "retrain")
+        encoded = ENCODED.findall(ran.output)
+        views, took = sum(int(views) for views, _ in encoded), sum(float(took) for _, took in encoded)
+        rows.append(Day(images, count, views, took, ran.seconds, _server_seconds() - before))
         images += count
     return rows
 
@@ -94,15 +117,17 @@ def _server_seconds() -> float:
     return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
-def table(rows: Sequence[tuple[int, int, Seconds, float]]) -> str:
+def table(days: Sequence[Day]) -> str:
     """Two lines a run: on the wall, and of the processor."""
-    heads = ["N", "k", "seconds", *HEADS.values(), "all", "orchestration"]
+    heads = ["N", "k", "views", "encoding", "seconds", *HEADS.values(), "all", "orchestration"]
     lines = [heads, ["---"] * len(heads)]
-    for images, new, seconds, server in rows:
+    for day in days:
+        seconds, server = day.seconds, day.server
         on_the_wall = {**seconds.stages, "dvc": seconds.dvc, "flow": seconds.flow}
         of_processor = {**seconds.cpu_of, "flow": seconds.cpu_of["flow"] + server}
-        lines.append([str(images), str(new), "wall", *_cells(on_the_wall, seconds.wall)])
-        lines.append(["", "", "CPU", *_cells(of_processor, seconds.cpu + server)])
+        what = [str(day.images), str(day.new), str(day.views), f"{day.encoding:.1f}"]
+        lines.append([*what, "wall", *_cells(on_the_wall, seconds.wall)])
+        lines.append([*[""] * len(what), "CPU", *_cells(of_processor, seconds.cpu + server)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 

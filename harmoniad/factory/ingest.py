@@ -18,7 +18,7 @@ from harmoniad.factory.inspection import Verdict, inspect, may_still_come
 from harmoniad.factory.journal import Entry, Move
 from harmoniad.factory.late_masks import match_late_masks
 from harmoniad.factory.places import Target
-from harmoniad.factory.quarantine import quarantine
+from harmoniad.factory.quarantine import quarantine, shown
 from harmoniad.files import sha256_file, write_json
 from harmoniad.params import Params
 from harmoniad.stages.prepare import row_of
@@ -98,9 +98,9 @@ def run(params: Params) -> Report:
         report = Report()
         report.finished = sum(len(entry.moves) for entry in journal.finish())
         contents = read_inbox(params.ingest.quiet_seconds)
-        report.waiting = {_shown(path): why for path, why in contents.waiting.items()}
+        report.waiting = {shown(path): why for path, why in contents.waiting.items()}
         misplaced = {path: why for path, why in contents.misplaced.items() if _readable(path, report)}
-        report.quarantined = {_shown(path): [why] for path, why in misplaced.items()}
+        report.quarantined = {shown(path): [why] for path, why in misplaced.items()}
         entries = [quarantine([path], [why]) for path, why in misplaced.items()]
         targets = _targets(contents.data_sets, params, report)
         deliveries = [delivery for delivery in contents.deliveries if delivery.data_set in targets]
@@ -150,7 +150,7 @@ def _decide(deliveries: Sequence[Delivery], targets: dict[str, Target], params: 
     measured = measure_all(records, "ingest")
     rows = [row_of(record, item.data_set, row) for record, item, row in zip(records, ready, measured, strict=True)]
     left = [_not_yet_whole(*each, params) for each in zip(ready, rows, before, strict=True)]
-    report.waiting |= {_shown(item.image): why for item, why in zip(ready, left, strict=True) if why}
+    report.waiting |= {shown(item.image): why for item, why in zip(ready, left, strict=True) if why}
     whole = [place for place, why in enumerate(left) if not why]
     verdicts = inspect([rows[place] for place in whole], _known_rows(), params) if whole else []
     return [
@@ -161,7 +161,7 @@ def _decide(deliveries: Sequence[Delivery], targets: dict[str, Target], params: 
 
 def _entry(delivery: Delivery, row: Row, verdict: Verdict, targets: dict[str, Target], report: Report) -> Entry:
     if verdict.reasons:
-        report.quarantined[_shown(delivery.image)] = verdict.reasons
+        report.quarantined[shown(delivery.image)] = verdict.reasons
         return quarantine(delivery.files, verdict.reasons)
     target, sha256 = targets[delivery.data_set], str(row["sha256"])
     place = target.place(delivery, sha256)
@@ -218,9 +218,5 @@ def _state(delivery: Delivery) -> list[tuple[int, int]]:
 def _readable(path: Path, report: Report) -> bool:
     if os.access(path, os.R_OK):
         return True
-    report.waiting[_shown(path)] = "cannot be read"
+    report.waiting[shown(path)] = "cannot be read"
     return False
-
-
-def _shown(path: Path) -> str:
-    return path.as_posix().encode(errors="backslashreplace").decode()

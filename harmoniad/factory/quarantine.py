@@ -28,8 +28,8 @@ def quarantine(files: Sequence[Path], reasons: Sequence[str]) -> Entry:
     moves = [Move(str(f), sha256, str(t)) for f, sha256, t in zip(files, hashes, targets, strict=True)]
     content = {
         "reasons": list(reasons),
-        "file": _shown(files[0]),
-        "with": [_shown(file) for file in files[1:]],
+        "file": shown(files[0]),
+        "with": [shown(file) for file in files[1:]],
         "sha256": hashes[0],
         "since": f"{datetime.now():%Y-%m-%d %H:%M:%S}",
     }
@@ -45,5 +45,6 @@ def _target(file: Path, sha256: str) -> Path:
     return QUARANTINE_DIR / file.relative_to(INBOX_DIR).parent / new_name(file, sha256)
 
 
-def _shown(file: Path) -> str:
-    return file.as_posix().encode(errors="backslashreplace").decode()
+def shown(file: Path) -> str:
+    """A path in one line that any terminal and file takes, whatever it is called."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in file.as_posix())

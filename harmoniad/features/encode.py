@@ -1,5 +1,7 @@
 """Filling the feature cache: decode in worker threads, encode, write."""
 
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,7 +37,7 @@ def ensure_features(
     device: str,
     views: Mapping[str, Sequence[View]] | None = None,
 ) -> tuple[FeatureCache, int]:
-    """Encode the views that the cache does not hold yet.
+    """Encode the views that the cache does not hold yet; a line on stderr tells how long these took.
 
     Args:
         images: Path of each image by the SHA-256 of its content.
@@ -58,6 +60,7 @@ def ensure_features(
     if cache and not missing:
         return cache, 0
     encoder = Encoder(spec, choose_device(device))
+    start = time.monotonic()
     with Progress("encode", count, "views") as progress:
         for batch in _batches(missing, images, encoder.input_size, params):
             layers = [layer.cpu().numpy() for layer in encoder([seen.pixels for seen in batch])]
@@ -67,6 +70,7 @@ def ensure_features(
                     cache.write_mask(seen.key, seen.mask)
                 cache.write(seen.key, [layer[position] for layer in layers])
             progress.advance(len(batch))
+    print(f"encode: {count} views in {time.monotonic() - start:.2f} s", file=sys.stderr)
     assert cache is not None, "there is at least one missing view, so the loop has run"
     return cache, count
 

@@ -132,7 +132,8 @@ def test_seconds_are_those_of_the_stage_of_dvc_or_of_the_flow(tmp_path: Path) ->
         5.5,
         {"version": 3, "encode": 4, "results": 1.5, "dvc": 2, "flow": 3},
     )
-    text = day_cost.table([(200, 8, found, 1.0)])
+    text = day_cost.table([day_cost.Day(200, 8, 16, 0.8, found, 1.0)])
+    assert text.splitlines()[2].startswith("| 200 | 8 | 16 | 0.8 | wall |")
     assert text.splitlines()[2].endswith("| 0.5 | 3.0 | 5.5 | 20.0 | 15.0 |")
     assert text.splitlines()[3].endswith("| 1.5 | 2.0 | 4.0 | 14.5 | 10.5 |")
 

@@ -197,6 +197,17 @@ def test_what_is_not_fit_goes_to_quarantine_with_its_reason(project: Path) -> No
     assert contents(Path("data/plant"), QUARANTINE) == everything
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows allows no such name")
+def test_a_name_of_two_lines_is_told_in_one(project: Path) -> None:
+    picture(INBOX / "plant/gear/good/a\nerror: b.png", 1)
+    report = ingest.run(settings())
+    (line,) = [line for line in report.lines() if line.startswith("quarantine: ")]
+    assert line.startswith("quarantine: data/inbox/plant/gear/good/a\\nerror: b.png: ")
+    assert "\n" not in line
+    (note,) = QUARANTINE.rglob("*.reason.json")
+    assert json.loads(note.read_text(encoding="utf-8"))["file"] in report.quarantined
+
+
 def test_a_mask_may_come_later(project: Path) -> None:
     image = picture(INBOX / "plant/gear/defect/bent/7.png", 101)
     name = f"7-{sha256_file(image)[:16]}"

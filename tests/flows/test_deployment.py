@@ -31,9 +31,10 @@ def prefect(*arguments: str) -> str:
 
 
 def scheduled_runs(deployment: UUID) -> list[FlowRun]:
+    """Those that are still to come; another test may have had the same deployment before."""
     with get_client(sync_client=True) as client:
-        runs = client.read_flow_runs()
-    return [run for run in runs if run.deployment_id == deployment and run.auto_scheduled]
+        runs = [run for run in client.read_flow_runs() if run.deployment_id == deployment and run.auto_scheduled]
+    return [run for run in runs if run.expected_start_time > datetime.now(UTC)]
 
 
 def log(flow_runs: list[UUID]) -> list[str]:
@@ -62,7 +63,6 @@ def test_the_deployment_is_scheduled_and_runs_on_a_worker(toy: Any, server: str,
 
         # Some sets of packages that pip accepts never schedule anything, without a word.
         night = wait_for(lambda: scheduled_runs(deployment.id), 90)[0].expected_start_time
-        assert night > datetime.now(UTC)
         assert night.astimezone(ZoneInfo("Europe/Berlin")).strftime("%H:%M") == "02:00"
 
         run = client.create_flow_run_from_deployment(deployment.id)

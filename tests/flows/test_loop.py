@@ -21,6 +21,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.command import end_tree
 from flows.retraining import alone
@@ -109,6 +110,31 @@ def test_a_schedule_fires_an_event_triggers_and_the_second_run_waits(
             wait_for(lambda: client.read_flow_run(second.id).state_name == "Completed", 240)
             assert client.read_flow_run(first.id).state_name == "Crashed"
     assert toy.calls() == [*STAGES[:6], *STAGES[5:]]
+
+
+def test_a_cron_schedule_fires_by_itself(toy: Any, wait_for: Callable[..., Any]) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    environment["PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS"] = "5"  # 60 by default
+    with running("harmoniad", "serve", "--cron", "* * * * *", "--timezone", "UTC", env=environment) as process:
+        wait_for(lambda: "register" in toy.calls(), 400)
+        url = json.loads((toy.folder / ".harmoniad/prefect/server.json").read_text())["url"]
+        with temporary_settings({PREFECT_API_URL: url}), get_client(sync_client=True) as client:
+            deployment = client.read_deployment_by_name("retraining/with space ü")
+
+            def finished() -> list[FlowRun]:
+                runs = [run for run in client.read_flow_runs() if run.deployment_id == deployment.id]
+                return [run for run in runs if run.state_name == "Completed"]
+
+            (run, *_) = wait_for(finished, 120)
+        assert run.auto_scheduled
+        assert run.expected_start_time.second == 0
+        assert abs(run.start_time - run.expected_start_time) < timedelta(minutes=1)
+        assert [schedule.schedule.timezone for schedule in deployment.schedules] == ["UTC"]
+        process.send_signal(signal.SIGTERM)
+        process.wait(120)
+        assert process.returncode == 0, Path("log.txt").read_text(encoding="utf-8")
+    assert toy.calls()[: len(STAGES)] == STAGES
+    assert "Traceback" not in Path("log.txt").read_text(encoding="utf-8")
 
 
 def test_new_images_start_a_retraining_that_ends_with_its_server(toy: Any, wait_for: Callable[..., Any]) -> None:
