@@ -3,22 +3,20 @@
 import atexit
 import gc
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from harmoniad import __version__
+from harmoniad.cli_data import data
 from harmoniad.cli_export import export
 from harmoniad.cli_leaderboard import leaderboard
+from harmoniad.cli_models import compare, models, promote, rollback
 from harmoniad.cli_score import score
 from harmoniad.cli_serve import announce, serve
 from harmoniad.cli_serve_model import serve_model
 from harmoniad.environment import keep_quiet
 from harmoniad.errors import TRY_AGAIN, HarmoniadError, UnreachableError
-
-FOLDER = click.Path(path_type=Path)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -28,72 +26,6 @@ def cli() -> None:
 
     Run it in the project's folder. `dvc repro` runs the stages that are not up to date, in order.
     """
-
-
-@cli.group()
-def data() -> None:
-    """Bring data sets in and list them."""
-
-
-@data.command("add")
-@click.argument("path", type=FOLDER)
-@click.option(
-    "--layout",
-    help="mvtec, mvtec_loco, mvtec_ad_2, visa, btad, real_iad, folder or manifest; recognised by itself if it is not "
-    "given.",
-)
-@click.option("--name", help="Name of the data set; the folder's name if it is not given.")
-def data_add(path: Path, layout: str | None, name: str | None) -> None:
-    """Check the data set at PATH, copy it to data/NAME and track it with DVC.
-
-    PATH is a folder of categories, one category, or a manifest (.csv or .jsonl) that lists images.
-    """
-    from harmoniad.data.sets import add
-
-    click.echo(add(path, layout, name))
-
-
-@data.command("export")
-@click.argument("data_set")
-@click.argument("file", required=False, type=FOLDER)
-def data_export(data_set: str, file: Path | None) -> None:
-    """Write the manifest of DATA_SET, a name in data/ or a folder, to FILE (.csv or .jsonl)."""
-    from harmoniad.data.export import export
-
-    click.echo(export(data_set, file))
-
-
-@data.command("check")
-@click.argument("path", type=FOLDER)
-@click.option("--layout", help="As in `data add`; recognised by itself if it is not given.")
-@click.option("--out", type=FOLDER, help="Folder for the page; check-NAME, here, if it is not given.")
-def data_check(path: Path, layout: str | None, out: Path | None) -> None:
-    """Check the data set at PATH without adding it, and write a page that shows what was found.
-
-    PATH is a folder of categories, one category, or a manifest (.csv or .jsonl). The exit code is 1 if a check of
-    severity error fails.
-    """
-    from harmoniad.dataset_check import check
-    from harmoniad.params import PARAMS_FILE, Params
-
-    checked = check(path, _params() if PARAMS_FILE.is_file() else Params(), layout, out)
-    click.echo("\n".join(checked.lines))
-    if checked.stops:
-        count = "1 finding stops" if checked.stops == 1 else f"{checked.stops} findings stop"
-        raise HarmoniadError(f"{count} the pipeline. See {checked.page.as_posix()}")
-
-
-@data.command("list")
-def data_list() -> None:
-    """List the data sets in data/."""
-    from harmoniad.data.sets import list_sets
-
-    sets = list_sets()
-    rows = [
-        (found.name, found.layout, str(found.categories), str(found.images), found.origin, _yes(found.in_params))
-        for found in sets
-    ]
-    _print_table(("name", "layout", "categories", "images", "kept by", "takes part"), rows)
 
 
 @cli.group()
@@ -179,67 +111,6 @@ def register() -> None:
 
 
 @cli.command()
-def models() -> None:
-    """List the registered versions, their aliases and their metrics."""
-    from harmoniad.tracking.store import ui_command
-    from harmoniad.tracking.versions import list_versions
-
-    versions = list_versions(_params())
-    if not versions:
-        click.echo("no model is registered yet: run `dvc repro`")
-        return
-    rows = [
-        (
-            str(found.version),
-            ", ".join(found.aliases) or "–",
-            found.created,
-            found.detector,
-            found.encoder,
-            _figure(found.image_auroc),
-            _figure(found.pixel_auroc),
-            _figure(found.aupro),
-            found.data_fingerprint,
-            found.decision,
-        )
-        for found in versions
-    ]
-    names = "version aliases created detector encoder image_auroc pixel_auroc aupro data decision"
-    _print_table(names.split(), rows)
-    click.echo(f"\nOpen MLflow: {ui_command()}")
-
-
-@cli.command()
-@click.argument("version")
-def promote(version: str) -> None:
-    """Make VERSION, a number or an alias, the champion by hand, whatever the gate said."""
-    from harmoniad.tracking.promotion import promote as run
-
-    click.echo(run(_params(), version))
-
-
-@cli.command()
-def rollback() -> None:
-    """Make the version champion again that was it before."""
-    from harmoniad.tracking.promotion import rollback as run
-
-    click.echo(run(_params()))
-
-
-@cli.command()
-@click.argument("first")
-@click.argument("second")
-@click.option("--out", type=FOLDER, help="The page; results/compare/FIRST-SECOND.html if it is not given.")
-def compare(first: str, second: str, out: Path | None) -> None:
-    """Compare two registered versions, numbers or aliases, on the current images.
-
-    Prints a table and writes a page with the images whose verdict changed, with both heat maps.
-    """
-    from harmoniad.tracking.compare import compare as run
-
-    click.echo(run(_params(), first, second, out))
-
-
-@cli.command()
 def summary() -> None:
     """Show the last result: metrics, registered model, heat maps, and how to open MLflow."""
     from harmoniad.summary import summarise
@@ -282,7 +153,7 @@ def retrain() -> None:
     run_flow()
 
 
-for command in (announce, export, leaderboard, score, serve, serve_model):
+for command in (announce, compare, data, export, leaderboard, models, promote, rollback, score, serve, serve_model):
     cli.add_command(command)
 
 
@@ -333,17 +204,3 @@ def _params() -> Any:
     from harmoniad.params import load_params
 
     return load_params()
-
-
-def _print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(line[column]) for line in (heads, *rows)) for column in range(len(heads))]
-    for line in (heads, *rows):
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-
-
-def _yes(value: bool) -> str:
-    return "yes" if value else "no"
-
-
-def _figure(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

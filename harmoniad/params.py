@@ -300,4 +300,5 @@ def _first_problem(error: ValidationError) -> str:
         return f"unknown key `{key}`. Remove it or mend its name."
     if key.startswith("notify."):  # it may hold a secret
         return f"`{key}`: {problem['msg']}."
-    return f"`{key}`: {problem['msg']}, but it is {problem['input']!r}."
+    hint = " Write it in quotes." if problem["type"] == "string_type" else ""
+    return f"`{key}`: {problem['msg']}, but it is {problem['input']!r}.{hint}"

@@ -1,4 +1,5 @@
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -6,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from harmoniad.environment import keep_quiet
 
@@ -13,7 +15,21 @@ keep_quiet()
 # Tests run side by side: processes that each want all cores slow one another down tenfold.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# The same examples each time, however busy the machine is: a test that fails has a reason in the code.
+settings.register_profile(
+    "steady", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("steady")
+
 REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def the_same_numbers() -> None:
+    """Random numbers that no test asked a seed for do not depend on the tests before it."""
+    random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
 
 
 def run_command(*arguments: str, cwd: Path, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:

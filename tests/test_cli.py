@@ -1,6 +1,6 @@
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,13 +15,19 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def test_help_answers_at_once(tmp_path: Path, command: Command) -> None:
     times = []
     for _ in range(5):
-        start = time.perf_counter()
+        start = seconds_of_children()
         text = command("harmoniad", "--help", cwd=tmp_path).stdout
-        times.append(time.perf_counter() - start)
+        times.append(seconds_of_children() - start)
     assert min(times) < 0.5
     for name in ("data", "sample", "retrain", "models", "weights", "prepare", "validate", "encode", "train"):
         assert name in text
     assert list(tmp_path.iterdir()) == []  # no folder is made on the way
+
+
+def seconds_of_children() -> float:
+    """How long processors have worked for ended children; other tests that run meanwhile do not count."""
+    used = os.times()
+    return used.children_user + used.children_system
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -56,6 +56,7 @@ def test_an_empty_section_takes_its_defaults(tmp_path: Path) -> None:
         ("detector:\n  padim: {channels: 0}", ["`detector.padim.channels`"]),
         ("data:\n  sets: []", ["`data.sets`"]),
         ("data:\n  sets: ['../secret']", ["`data.sets.0`"]),
+        ("data:\n  sets: [007]", ["`data.sets.0`", "but it is 7. Write it in quotes."]),
         ("device: tpu", ["`device`"]),
         ("- a list", ["must hold sections"]),
         ("a: [", ["not valid YAML"]),

@@ -38,16 +38,24 @@ def test_threads_keep_the_order_and_are_silent() -> None:
 
 
 def test_an_error_ends_the_threads() -> None:
+    before = set(threading.enumerate())
     with pytest.raises(HarmoniadError, match="five"):
         list(in_parallel(refuse, range(1000)))
-    assert not any("ThreadPool" in thread.name for thread in threading.enumerate())
+    assert not new_threads_of_pools(before)
 
 
 def test_a_caller_that_stops_early_ends_the_threads() -> None:
+    before = set(threading.enumerate())
     results = in_parallel(square, range(1000))
     next(results)
+    assert new_threads_of_pools(before)
     results.close()
-    assert not any("ThreadPool" in thread.name for thread in threading.enumerate())
+    assert not new_threads_of_pools(before)
+
+
+def new_threads_of_pools(before: set[threading.Thread]) -> list[threading.Thread]:
+    """Other tests' libraries may have left some of their own."""
+    return [thread for thread in threading.enumerate() if "ThreadPool" in thread.name and thread not in before]
 
 
 def test_many_items_are_shared_among_processes() -> None:

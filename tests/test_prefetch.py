@@ -29,7 +29,7 @@ def test_the_next_items_load_while_the_caller_works() -> None:
 
     stream = load_ahead([0, 1], load, batch_size=1, workers=1)
     next(stream)
-    assert loaded.wait(5), "item 1 was not loaded before it was asked for"
+    assert loaded.wait(60), "item 1 was not loaded before it was asked for"
 
 
 @pytest.mark.parametrize("workers", [0, 2])

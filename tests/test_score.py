@@ -219,7 +219,6 @@ def test_names_that_are_no_utf8(model: Inspector, parts: Path) -> None:
 def test_watching(model: Inspector, parts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "SECONDS_BETWEEN_LOOKS", 0.02)
     monkeypatch.setattr(run, "SECONDS_TO_SETTLE", 0.2)
-    monkeypatch.setattr(run, "SECONDS_TO_COMPLETE", 0.6)
     whole = save(Path("whole.png"), 0).read_bytes()
     stop, ended = threading.Event(), []
     thread = threading.Thread(
@@ -230,10 +229,11 @@ def test_watching(model: Inspector, parts: Path, monkeypatch: pytest.MonkeyPatch
         wait_for(lambda: rows() >= 2)
         half = parts / "b/half.png"
         half.write_bytes(whole[:3000])
-        os.utime(half)
         threading.Event().wait(0.4)
         assert rows() == 2  # it is still, but not whole, so it may be on its way
         half.write_bytes(whole)
+        wait_for(lambda: rows() == 3)
+        monkeypatch.setattr(run, "SECONDS_TO_COMPLETE", 0.6)
         (parts / "b/broken.png").write_bytes(whole[:3000])
         wait_for(lambda: rows() == 4)
     finally:

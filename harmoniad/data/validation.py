@@ -124,8 +124,8 @@ def _run(
         actions=[UpdateDataDocsAction(name=_SITE, site_names=[_SITE])],
         result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["path"]},
     )
-    # With no time given, Great Expectations reads the name as one, and fails where all digits of the version are decimal.
-    run_id = RunIdentifier(run_name=version, run_time=datetime.now(UTC))
+    # Great Expectations tries to read the name as a date, and has no page where all digits are decimal: hence the word.
+    run_id = RunIdentifier(run_name=f"data-{version}", run_time=datetime.now(UTC))
     run = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table.rows}, run_id=run_id)
     (validation,) = run.run_results.values()
     results: list[dict[str, Any]] = [result.to_json_dict() for result in validation.results]

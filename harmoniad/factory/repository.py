@@ -6,8 +6,10 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from harmoniad.data.sets import DATA_DIR, names
+from harmoniad.files import write_json
 
 SECONDS_OF_A_LOCK = 600  # no git command here takes so long: an older lock is that of one that was killed
 _IDENTITY = 'git does not know who you are. Run `git config user.name "…"` and `git config user.email "…"`'
@@ -89,6 +91,27 @@ def remote() -> tuple[str | None, str]:
     if remotes:
         return None, f"none of the remotes {', '.join(remotes)} is the default. Run `dvc remote default NAME`"
     return None, "no remote is configured (`dvc remote add --default NAME URL`)"
+
+
+def push(what: Sequence[str], told: str, unpushed: Path, content: Any) -> str:
+    """Push to the remote, and remember what could not be pushed.
+
+    Args:
+        what: What `dvc push` is told to push.
+        told: What the line for the user begins with if that went well.
+        unpushed: The file that is there as long as something has to be pushed.
+        content: What it holds.
+    """
+    store, problem = remote()
+    if store is None:
+        unpushed.unlink(missing_ok=True)
+        return f"note: not pushed: {problem}."
+    write_json(unpushed, content)
+    done = dvc("push", "--quiet", "--remote", store, *what)
+    if done.returncode:
+        return f"warning: not pushed to `{store}`: {reason(done)}. Nothing is lost: the next run tries again."
+    unpushed.unlink()
+    return f"{told} to `{store}`"
 
 
 def no_git() -> str:

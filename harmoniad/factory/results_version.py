@@ -8,19 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from harmoniad.environment import STATE_DIR
-from harmoniad.factory.repository import (
-    changed_files,
-    commit,
-    dvc,
-    dvc_file,
-    git,
-    ignore_file,
-    no_git,
-    reason,
-    remote,
-    tracked_sets,
-)
-from harmoniad.files import read_json, write_json
+from harmoniad.factory.repository import changed_files, commit, dvc_file, git, ignore_file, no_git, push, tracked_sets
+from harmoniad.files import read_json
 from harmoniad.stages.register import REGISTERED_FILE
 from harmoniad.tracking.results import DVC_LOCK, METRICS_FILE
 
@@ -87,14 +76,4 @@ def _uncommitted_inputs() -> list[str]:
 
 def _push() -> str:
     """Push all that the commit names; after a push that failed, also what the commits before it name."""
-    store, problem = remote()
-    if store is None:
-        UNPUSHED.unlink(missing_ok=True)
-        return f"note: not pushed: {problem}."
-    missed = UNPUSHED.is_file()
-    write_json(UNPUSHED, True)
-    done = dvc("push", "--quiet", "--remote", store, *(["--all-commits"] if missed else []))
-    if done.returncode:
-        return f"warning: not pushed to `{store}`: {reason(done)}. Nothing is lost: the next run tries again."
-    UNPUSHED.unlink()
-    return f"results: pushed to `{store}`"
+    return push(["--all-commits"] if UNPUSHED.is_file() else [], "results: pushed", UNPUSHED, True)

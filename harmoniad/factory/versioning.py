@@ -23,11 +23,11 @@ from harmoniad.factory.repository import (
     git,
     ignore_file,
     no_git,
+    push,
     reason,
-    remote,
     tracked_sets,
 )
-from harmoniad.files import read_json, write_json
+from harmoniad.files import read_json
 from harmoniad.params import Params
 
 UNPUSHED = STATE_DIR / "unpushed.json"
@@ -57,7 +57,7 @@ def run(params: Params) -> list[str]:
         lines.append(f"warning: {', '.join(map(dvc_file, grown))} not committed: {no_git()}. Nothing is lost.")
     to_push = sorted({*grown, *(changed or ()), *_unpushed()} & set(tracked))
     if to_push:
-        lines += _push(to_push)
+        lines.append(push([*map(dvc_file, to_push)], f"version: pushed {', '.join(to_push)}", UNPUSHED, to_push))
     return lines or ["version: nothing has changed"]
 
 
@@ -156,20 +156,6 @@ def _changes(name: str) -> tuple[list[Record], int]:
     added = {Path(entry["path"]).as_posix() for entry in diff.get("added", [])}
     deleted = sum(not entry["path"].endswith(("/", "\\")) for entry in diff.get("deleted", []))
     return [record for record in records if record.path.as_posix() in added], deleted
-
-
-def _push(sets: Sequence[str]) -> list[str]:
-    """Push data sets, and remember those that could not be pushed."""
-    store, problem = remote()
-    if store is None:
-        UNPUSHED.unlink(missing_ok=True)
-        return [f"note: not pushed: {problem}."]
-    write_json(UNPUSHED, list(sets))
-    done = dvc("push", "--quiet", "--remote", store, *map(dvc_file, sets))
-    if done.returncode:
-        return [f"warning: not pushed to `{store}`: {reason(done)}. Nothing is lost: the next run tries again."]
-    UNPUSHED.unlink()
-    return [f"version: pushed {', '.join(sets)} to `{store}`"]
 
 
 def _unpushed() -> list[str]:

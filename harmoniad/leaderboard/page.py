@@ -9,7 +9,7 @@ from harmoniad.leaderboard.figures import COSTS, Board, Row
 from harmoniad.leaderboard.plot import accuracy_against_time
 from harmoniad.metrics.intervals import Estimate
 from harmoniad.report.page import template
-from harmoniad.report.text import columns, one_line
+from harmoniad.report.text import columns, one_line, padded
 
 PAGE, TABLE = "index.html", "leaderboard.csv"
 
@@ -52,7 +52,7 @@ def terminal_table(board: Board) -> str:
     full = [line for line in lines if len(line) == len(heads)]
     widths = [max(columns(line[place]) for line in full) for place in range(len(heads))]
     return "\n".join(
-        "  ".join(_padded(cell, width) for cell, width in zip(line, widths, strict=False)).rstrip() for line in lines
+        "  ".join(padded(cell, width) for cell, width in zip(line, widths, strict=False)).rstrip() for line in lines
     )
 
 
@@ -76,10 +76,6 @@ def cost(row: Row, name: str) -> str:
     if name not in row.figures:
         return "–"
     return f"{row.figures[name]:.{0 if name == 'peak_memory_mb' else 1}f}"
-
-
-def _padded(cell: str, width: int) -> str:
-    return cell + " " * (width - columns(cell))
 
 
 def _csv(boards: Sequence[Board]) -> str:

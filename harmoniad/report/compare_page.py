@@ -9,7 +9,7 @@ from harmoniad.params import Gate, Params
 from harmoniad.report.gallery import Group, Panel
 from harmoniad.report.heatmap import ANOMALY_MAP
 from harmoniad.report.page import template
-from harmoniad.report.text import columns, one_line
+from harmoniad.report.text import columns, one_line, padded
 
 if TYPE_CHECKING:
     from harmoniad.tracking.compare import Comparison
@@ -140,7 +140,7 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(columns(line[place]) for line in lines) for place in range(len(lines[0]))]
     return [
         "  ".join(
-            cell + " " * (width - columns(cell)) if place == 0 else " " * (width - columns(cell)) + cell
+            padded(cell, width) if place == 0 else " " * (width - columns(cell)) + cell
             for place, (cell, width) in enumerate(zip(line, widths, strict=True))
         ).rstrip()
         for line in lines

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from harmoniad.report.text import columns, one_line
+from harmoniad.report.text import columns, one_line, padded
 
 METRICS = {
     "image_auroc": "image AUROC",
@@ -53,8 +53,4 @@ def _figures(row: Mapping[str, float | None]) -> list[str]:
 
 def _line(name: str, cells: list[str], width: int) -> str:
     heads = METRICS.values()
-    return (
-        name
-        + " " * (width - columns(name))
-        + "".join(f"  {cell:>{len(head)}}" for cell, head in zip(cells, heads, strict=True))
-    )
+    return padded(name, width) + "".join(f"  {cell:>{len(head)}}" for cell, head in zip(cells, heads, strict=True))

@@ -66,6 +66,6 @@ def test_five_thousand_images_are_quick() -> None:
     generator = np.random.default_rng(0)
     bits = generator.integers(0, 2**63, 5000)
     rows = [(f"{n:04d}", "test" if n % 2 else "train", str(n), f"{value:064x}") for n, value in enumerate(bits)]
-    start = time.perf_counter()
+    start = time.process_time()
     near_duplicates(manifest(rows), 2)
-    assert time.perf_counter() - start < 3  # 0.1 s when nothing else runs
+    assert time.process_time() - start < 3  # 0.1 s is usual

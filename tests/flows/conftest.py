@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import psutil
 import pytest
 
 from flows.command import end_tree
+from tests.ports import free_port
 
 T = TypeVar("T")
 
@@ -178,7 +178,7 @@ def toy(toy_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return Toy(folder)
 
 
-def _wait_for(condition: Callable[[], T], seconds: float = 60) -> T:
+def _wait_for(condition: Callable[[], T], seconds: float = 240) -> T:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if value := condition():
@@ -197,9 +197,7 @@ def wait_for() -> Callable[..., object]:
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The API of a `prefect server start` of its own."""
     home = tmp_path_factory.mktemp("prefect-home")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     arguments = f"server start --host 127.0.0.1 --port {port} --no-ui".split()
     log = home / "server.log"

@@ -117,8 +117,8 @@ def test_what_dvc_says_is_told_and_not_tried_again(toy: Any, server: str) -> Non
 
 def test_a_stage_that_takes_too_long_is_ended(toy: Any, server: str) -> None:
     toy.trouble("encode", "slow")
-    with pytest.raises(TimeoutError, match=r"the stage `encode` ran longer than its limit of 0\.1 minutes"):
-        training(limits={"encode": 0.1})
+    with pytest.raises(TimeoutError, match=r"the stage `encode` ran longer than its limit of 0\.25 minutes"):
+        training(limits={"encode": 0.25})
     assert toy.calls() == ["encode"]
     assert toy.pids()
     assert not toy.alive()

@@ -1,7 +1,7 @@
 import pytest
 
 from harmoniad.report.tables import METRICS, figure, metrics_table
-from harmoniad.report.text import columns, one_line
+from harmoniad.report.text import aligned, columns, one_line
 
 
 def metrics(**categories: list[float | None]) -> dict:
@@ -62,3 +62,8 @@ def test_columns(text: str, width: int) -> None:
 )
 def test_one_line(text: str, line: str) -> None:
     assert one_line(text) == line
+
+
+def test_cells_stand_below_one_another_whatever_alphabet_they_are_in() -> None:
+    lines = aligned([("name", "images"), ("齿轮", "7"), ("gear ü", "12")]).splitlines()
+    assert lines == ["name    images", "齿轮    7", "gear ü  12"]

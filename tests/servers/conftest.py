@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from dotenv import dotenv_values
 
 from flows.command import end_tree
 from tests.flows.conftest import toy, toy_template
+from tests.ports import free_port
 from tests.tracking.conftest import migrated_database, project
 
 __all__ = ["migrated_database", "project", "toy", "toy_template"]
@@ -27,12 +27,6 @@ __all__ = ["migrated_database", "project", "toy", "toy_template"]
 REPOSITORY = Path(__file__).parents[2]
 USER, PASSWORD = "harmoniad", "secret1"
 BUCKETS = ("mlflow", "dvc")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager

@@ -37,7 +37,8 @@ def address(make_service: Callable[..., Service]) -> Iterator[str]:
     for seed in range(4):
         name = "<img src=x onerror=alert(1)>.png" if seed == 3 else f"{seed}.png"
         files = {"image": (name, png(200, 150, seed))}
-        assert httpx.post(f"{where}/predict", files=files, data={"category": "bolt"}).status_code == 200
+        sent = httpx.post(f"{where}/predict", files=files, data={"category": "bolt"}, timeout=60)
+        assert sent.status_code == 200
     yield where
     server.should_exit = True
     thread.join(20)

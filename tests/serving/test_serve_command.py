@@ -5,8 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -29,23 +28,31 @@ def test_sigterm_finishes_what_has_been_taken_and_refuses_the_rest(trained: Path
         assert process.stdout is not None and process.stderr is not None
         address = process.stdout.readline().split()[-1]
         assert address.startswith("http://127.0.0.1:"), process.stderr.read()
-        assert httpx.get(f"{address}/health").json()["status"] == "ready"
-        content = png(600, 600)
+        assert httpx.get(f"{address}/health", timeout=60).json()["status"] == "ready"
         with ThreadPoolExecutor(12) as pool:
-            sent = [
-                pool.submit(httpx.post, f"{address}/predict", files={"image": content}, timeout=60) for _ in range(12)
-            ]
-            until = time.monotonic() + 30
-            while "harmoniad_queue_length 12.0" not in httpx.get(f"{address}/metrics").text:
-                if any(answer.done() for answer in sent) or time.monotonic() > until:
+            for _ in range(20):  # until all twelve have been taken before the first one is answered
+                sent = [pool.submit(ask, address) for _ in range(12)]
+                if all_are_taken(address, sent):
                     break
+                assert [answer.result() for answer in sent] == [200] * 12
             process.send_signal(signal.SIGTERM)
-            statuses = [answer.result().status_code for answer in sent]
-        assert statuses == [200] * 12
+            assert [answer.result() for answer in sent] == [200] * 12
         assert process.wait(30) == 0
         assert "Traceback" not in process.stderr.read()
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{address}/health")
+
+
+def ask(address: str) -> int:
+    return httpx.post(f"{address}/predict", files={"image": png(600, 600)}, timeout=120).status_code
+
+
+def all_are_taken(address: str, sent: list[Future[int]]) -> bool:
+    """Whether there is a moment at which the server has all of them in hand."""
+    while not any(answer.done() for answer in sent):
+        if f"harmoniad_queue_length {len(sent)}.0" in httpx.get(f"{address}/metrics", timeout=60).text:
+            return True
+    return False
 
 
 def call(*arguments: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -120,10 +121,10 @@ def write(path: Path, text: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow database; making one takes seconds, so all the workers of a session share it."""
     base = tmp_path_factory.getbasetemp()
-    root = (base if worker_id == "master" else base.parent) / "mlflow-template"
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "mlflow-template"
     root.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch, FileLock(root / "lock"):
         patch.chdir(root)

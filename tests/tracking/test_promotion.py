@@ -166,7 +166,7 @@ class TestSharedStore:
         processes = [fork.Process(target=replace_1, args=(number, tmp_path, start, queue)) for number in (2, 3)]
         for process in processes:
             process.start()
-        outcomes = dict(queue.get(timeout=100) for _ in processes)
+        outcomes = dict(queue.get(timeout=240) for _ in processes)
         for process in processes:
             process.join()
         assert sorted(outcomes.values()) == [False, True]

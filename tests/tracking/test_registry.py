@@ -279,7 +279,7 @@ def test_two_registrations_at_once_make_one_version(project: Any) -> None:
     processes = [fork.Process(target=register_in_a_process, args=(project, queue)) for _ in range(2)]
     for process in processes:
         process.start()
-    outcomes = [queue.get(timeout=60) for _ in processes]
+    outcomes = [queue.get(timeout=240) for _ in processes]
     for process in processes:
         process.join()
     assert sorted(outcomes) == [False, True]

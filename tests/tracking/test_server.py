@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ import pytest
 from harmoniad.tracking import store
 from harmoniad.tracking.registry import register
 from harmoniad.tracking.versions import list_versions
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -25,9 +25,7 @@ def server(tmp_path: Path, migrated_database: Path) -> Iterator[str]:
     folder = tmp_path / "server"
     folder.mkdir()
     shutil.copyfile(migrated_database, folder / "server.db")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     options = ["--backend-store-uri", "sqlite:///server.db", "--artifacts-destination", "artifacts", "--workers", "1"]
     command = [sys.executable, "-m", "mlflow", "server", *options, "--port", str(port)]
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}

@@ -100,14 +100,15 @@ def test_moved_project_finds_its_artifacts(project: Any, monkeypatch: pytest.Mon
 
 
 def test_unreachable_server_is_told_at_once(project: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = project.train()
     with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
+        unused.bind(("127.0.0.1", 0))  # nobody else gets it, and nobody listens
         port = unused.getsockname()[1]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
-    start = time.monotonic()
-    with pytest.raises(HarmoniadError) as told:
-        register(project.params, project.train())
-    assert time.monotonic() - start < 20
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://user:secret@127.0.0.1:{port}")
+        start = time.monotonic()
+        with pytest.raises(HarmoniadError) as told:
+            register(project.params, results)
+        assert time.monotonic() - start < 20
     assert str(told.value) == (
         f"MLFLOW_TRACKING_URI: http://127.0.0.1:{port} does not answer. Start the server, mend the address, or unset "
         "the variable to keep runs and models in mlflow/store."
