@@ -124,7 +124,7 @@ def _run(
         actions=[UpdateDataDocsAction(name=_SITE, site_names=[_SITE])],
         result_format={"result_format": "COMPLETE", "unexpected_index_column_names": ["path"]},
     )
-    # With no time given, Great Expectations reads the name as one, and fails where all digits of the version are decimal.
+    # With no time given, Great Expectations reads the name as one, and fails where the version is all decimal digits.
     run_id = RunIdentifier(run_name=version, run_time=datetime.now(UTC))
     run = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": table.rows}, run_id=run_id)
     (validation,) = run.run_results.values()
