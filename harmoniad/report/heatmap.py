@@ -110,7 +110,7 @@ def draw(
     Raises:
         ValueError: The anomaly map holds NaN.
     """
-    size = _panel_size(image, LONGEST_SIDE)
+    size = panel_size(image.shape[1], image.shape[0], LONGEST_SIDE)
     return _framed(_panels(image, _resized(anomaly_map, size), mask, size, scale), caption)
 
 
@@ -125,9 +125,8 @@ def small_panels(
     Args:
         longest_side: Of a picture, in pixels; strips get twice as much.
     """
-    width, height = size = _panel_size(image, longest_side)
-    shrunk = _shrunk(anomaly_map, height, width, np.maximum)
-    panels = _panels(image, _resized(shrunk, size), mask, size, scale)
+    size = panel_size(image.shape[1], image.shape[0], longest_side)
+    panels = _panels(image, _resized(shrunk(anomaly_map, *size), size), mask, size, scale)
     return [(name, _as_picture(panel)) for name, panel in panels]
 
 
@@ -155,9 +154,8 @@ def save(path: Path, picture: Picture) -> None:
         Image.fromarray(picture).save(temporary, format="PNG", compress_level=1)
 
 
-def _panel_size(image: Picture, longest_side: int) -> tuple[int, int]:
+def panel_size(width: int, height: int, longest_side: int) -> tuple[int, int]:
     """Width and height at which an image is shown, by its own proportions."""
-    height, width = image.shape[:2]
     longest, shortest = max(height, width), min(height, width)
     factor = longest_side * (2 if longest > 2 * shortest else 1) / longest
     return max(1, round(width * factor)), max(1, round(height * factor))
@@ -203,6 +201,11 @@ def _with_outline(photo: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArra
     outlined[_grown(marked, 3) & ~marked] = _HALO
     outlined[_grown(marked, 2) & ~marked] = _OUTLINE
     return outlined
+
+
+def shrunk(anomaly_map: NDArray[np.float32], width: int, height: int) -> NDArray[np.float32]:
+    """A map (h, w) reduced to at most (height, width); of what falls together, the highest pixel counts."""
+    return _shrunk(anomaly_map, height, width, np.maximum)
 
 
 def _shrunk(array: NDArray, height: int, width: int, joined: np.ufunc) -> NDArray:

@@ -3,7 +3,6 @@
 import base64
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
@@ -13,13 +12,10 @@ from harmoniad.report.text import one_line
 from harmoniad.serving.batching import Batcher, Judged, PixelBudget
 from harmoniad.serving.current_model import LOGGER
 from harmoniad.serving.metrics import Metrics
-from harmoniad.serving.review.pictures import heat_map, review_pictures
+from harmoniad.serving.review.pictures import MAP, heat_map, map_levels
 from harmoniad.serving.review.store import ReviewStore
 from harmoniad.serving.settings import Settings
 from harmoniad.serving.untrusted import read_header, refused
-
-if TYPE_CHECKING:
-    import numpy as np
 
 DECODERS = 2  # images decoded at the same time
 MOST_REGIONS = 100
@@ -88,18 +84,16 @@ class Inspection:
                 answer.heatmap = base64.b64encode(heat_map(image, prediction, inspector)).decode()
             self._metrics.verdicts.labels("flagged" if prediction.is_anomalous else "passed").inc()
             if self._review is not None and (prediction.is_anomalous or self._settings.keep == "all"):
-                self._keep(content, name, header.suffix, image, judged, answer)
+                self._keep(content, name, header.suffix, judged, answer)
             return answer
 
-    def _keep(
-        self, content: bytes, name: str, suffix: str, image: "np.ndarray", judged: Judged, answer: Answer
-    ) -> None:
+    def _keep(self, content: bytes, name: str, suffix: str, judged: Judged, answer: Answer) -> None:
         """Keep an image for review; a full disk must not keep the line from its verdict."""
         assert self._review is not None
         try:
             self._review.add(
                 content,
-                review_pictures(image, judged.prediction, judged.inspector),
+                {MAP: map_levels(judged.prediction, judged.inspector)},
                 **{"name": name, "category": one_line(answer.category or ""), "suffix": suffix},
                 **{"score": answer.score, "threshold": answer.threshold, "is_anomalous": answer.is_anomalous},
                 **{"model": answer.model.name, "width": answer.width, "height": answer.height},

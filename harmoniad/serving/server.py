@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,6 +16,9 @@ from harmoniad.serving.settings import Settings
 
 STOP_SECONDS = 60  # for what is under way when the server is told to stop
 CONNECTIONS = 256  # at once, or four for each place in the queue; more get 503
+# How long a thread may hold the interpreter while another wants it. The model's thread wants it after each operation,
+# and all cores wait with it: the usual 5 ms are longer than most of its operations.
+SWITCH_SECONDS = 0.0005
 
 
 def serve(settings: Settings, tell: Callable[[str], object]) -> None:
@@ -57,6 +61,7 @@ def serve(settings: Settings, tell: Callable[[str], object]) -> None:
             service.model.follow()
             tell(f"serving {service.model.label[0]} on {_address(listening)}")
 
+        sys.setswitchinterval(SWITCH_SECONDS)
         warnings.filterwarnings("ignore", module="PIL")  # of damaged images, about which the sender is told
         with _logging(), _quiet_signals():
             loading = threading.Thread(target=load, name="first model", daemon=True)

@@ -140,7 +140,7 @@ def test_images_of_any_size(height: int, width: int) -> None:
 def test_panels_keep_their_proportions_and_strips_are_drawn_larger(
     height: int, width: int, panel_size: tuple[int, int]
 ) -> None:
-    assert heatmap._panel_size(grey_image(height, width), LONGEST_SIDE) == panel_size
+    assert heatmap.panel_size(width, height, LONGEST_SIDE) == panel_size
 
 
 def test_strips_lie_one_below_the_other() -> None:

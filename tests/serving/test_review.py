@@ -1,27 +1,33 @@
 """What is kept for review, what a decision does, and the pages' answers; in a browser: see test_review_in_browser."""
 
 import datetime
+import io
 import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from PIL import Image
 
 from harmoniad.errors import HarmoniadError
 from harmoniad.factory.inbox import read_inbox
 from harmoniad.files import read_json
+from harmoniad.inspector import Prediction
 from harmoniad.serving.review.decisions import Decisions, known_kinds
+from harmoniad.serving.review.pictures import ABOVE, draw, map_levels
 from harmoniad.serving.review.store import ReviewStore
 from tests.serving.conftest import png
 
 EVIL = '"><script>alert(1)</script>'
 SMALL = 'loading="lazy"'  # a small picture of the list
-PICTURES = {"photo.jpg": b"p", "heat.jpg": b"h", "mask.png": b"m"}
+FILES = {"map.png": b"map"}
 
 
 def send(client: TestClient, seed: int = 0, category: str = "bolt", name: str = "a.png", **more: Any) -> None:
@@ -45,7 +51,7 @@ def undo(client: TestClient, key: str) -> httpx.Response:
 
 def add(store: ReviewStore, number: int = 0, size: int = 10) -> Any:
     values = {"name": f"{number}", "category": "bolt", "score": 1.0, "threshold": 0.0, "is_anomalous": True}
-    return store.add(bytes(size), PICTURES, **values, model="m", suffix=".png", width=2, height=2)
+    return store.add(bytes(size), FILES, **values, model="m", suffix=".png", width=2, height=2)
 
 
 def test_what_is_flagged_is_kept_as_it_came(client: TestClient) -> None:
@@ -227,6 +233,33 @@ def test_the_store_is_bounded_and_survives(project: Path) -> None:
     assert len(list(Path("review/items").iterdir())) == 1
     assert read_json(again.file(again.items()[0], "item.json"))["name"] == "5"
     again.close()
+
+
+def test_pictures_are_drawn_when_somebody_looks(client: TestClient) -> None:
+    send(client)
+    (item,) = items(client)
+    folder = Path(".harmoniad/review/items") / item.key
+    assert sorted(path.name for path in folder.iterdir()) == ["image.png", "item.json", "map.png"]
+    first = client.get(f"/review/items/{item.key}/heat.jpg").content
+    assert (folder / "heat.jpg").read_bytes() == first  # and kept
+    assert client.get(f"/review/items/{item.key}/heat.jpg").content == first
+    (folder / "mask.png").unlink()
+    (folder / "map.png").unlink()
+    assert client.get(f"/review/items/{item.key}/mask.png").status_code == 404
+
+
+def test_a_small_map_keeps_what_lies_above_the_threshold() -> None:
+    values = np.zeros((1000, 800), np.float32)
+    values[700, 300:] = np.linspace(-1, 9, 500)
+    inspector = SimpleNamespace(threshold=SimpleNamespace(normal_level=-1.0))
+    levels = map_levels(Prediction(2.0, 1.0, True, values), inspector)  # type: ignore[arg-type]
+    drawn = draw(np.full((1000, 800, 3), 90, np.uint8), levels)
+    mask = np.asarray(Image.open(io.BytesIO(drawn["mask.png"])))
+    assert mask.shape == (640, 512)
+    assert set(np.nonzero(mask)[0]) == {700 * 640 // 1000}
+    assert mask.sum() == pytest.approx((values > 1).sum() * 512 / 800, abs=1)
+    on_the_threshold = Prediction(1.0, 1.0, False, np.ones((8, 8), np.float32))
+    assert np.asarray(Image.open(io.BytesIO(map_levels(on_the_threshold, inspector)))).max() < ABOVE  # type: ignore[arg-type]
 
 
 def test_names_of_folders_are_checked(project: Path) -> None:

@@ -8,14 +8,15 @@ from urllib.parse import quote, unquote, urlencode
 
 import jinja2
 from fastapi import FastAPI, Form, HTTPException, Query, Request
-from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from pydantic import BaseModel, BeforeValidator, Field
 
+from harmoniad.data.images import ImageError
 from harmoniad.errors import HarmoniadError
 from harmoniad.serving.current_model import CurrentModel
 from harmoniad.serving.guard import COOKIE, LOGIN, Keys
+from harmoniad.serving.review import pictures
 from harmoniad.serving.review.decisions import LONGEST_WHO, ConflictError, Decisions
-from harmoniad.serving.review.pictures import PICTURES
 from harmoniad.serving.review.store import Item, ReviewStore
 from harmoniad.serving.settings import Settings
 
@@ -117,12 +118,14 @@ def add_review(
 
     @app.get("/review/items/{key}/{picture}", include_in_schema=False)
     def picture(key: str, picture: str) -> Response:
-        if picture not in PICTURES:
+        kind = pictures.PICTURES.get(picture)
+        if kind is None:
             raise HTTPException(404, "no such picture")
-        path = store.file(named(key), PICTURES[PICTURES.index(picture)])
-        if not path.is_file():
-            raise HTTPException(404, "no longer kept")
-        return FileResponse(path, headers={"Cache-Control": "private, max-age=3600"})
+        try:
+            content = pictures.picture(store, named(key), picture)
+        except (OSError, ImageError) as error:
+            raise HTTPException(404, "no longer kept") from error
+        return Response(content, media_type=kind, headers={"Cache-Control": "private, max-age=3600"})
 
     @app.post("/review/items/{key}/decision", include_in_schema=False)
     def decide(

@@ -13,7 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from harmoniad.errors import HarmoniadError
-from harmoniad.files import read_json, replacing_folder, write_json
+from harmoniad.files import read_json, replacing_folder, write_bytes, write_json
 from harmoniad.report.text import one_line
 
 ITEM_FILE = "item.json"
@@ -118,6 +118,7 @@ class ReviewStore:
                 f"{folder}: another server uses it. Choose another folder with --review-dir."
             ) from error
         self.lock = threading.RLock()
+        self.drawing = threading.Lock()  # of pictures: one image at a time bounds the memory
         self._kept: dict[str, _Kept] = {}
         for path in sorted(self._items_folder.iterdir()):
             self._read(path)
@@ -126,12 +127,12 @@ class ReviewStore:
         """Let another server use the folder."""
         self._owner.release()
 
-    def add(self, content: bytes, pictures: Mapping[str, bytes], **values: Any) -> Item:
+    def add(self, content: bytes, files: Mapping[str, bytes], **values: Any) -> Item:
         """Keep an image.
 
         Args:
             content: The image's file as it came.
-            pictures: What the page shows of it, by file name.
+            files: What lies beside it, by name.
             values: The other attributes of `Item`.
         """
         now, sha256 = datetime.datetime.now().astimezone(), hashlib.sha256(content).hexdigest()
@@ -140,13 +141,26 @@ class ReviewStore:
         item = Item(key=key, when=now.isoformat(timespec="milliseconds"), sha256=sha256, **values)
         with replacing_folder(self._items_folder / key) as folder:
             (folder / f"image{item.suffix}").write_bytes(content)
-            for name, picture in pictures.items():
-                (folder / name).write_bytes(picture)
+            for name, more in files.items():
+                (folder / name).write_bytes(more)
             write_json(folder / ITEM_FILE, asdict(item))
         with self.lock:
-            self._kept[key] = _Kept(item, len(content) + sum(len(picture) for picture in pictures.values()))
+            self._kept[key] = _Kept(item, len(content) + sum(map(len, files.values())))
             self._make_room()
         return item
+
+    def keep(self, item: Item, files: Mapping[str, bytes]) -> None:
+        """Write more files beside an image, if it is still kept.
+
+        Raises:
+            HarmoniadError: The disk is full.
+        """
+        with self.lock:
+            if item.key not in self._kept:
+                return
+            for name, content in files.items():
+                write_bytes(self.file(item, name), content)
+            self._kept[item.key].bytes += sum(map(len, files.values()))
 
     def items(self) -> list[Item]:
         """All items, the newest first."""
