@@ -57,7 +57,7 @@ def address(make_service: Callable[..., Service]) -> Iterator[str]:
 
 def send(address: str, name: str, seed: int, category: str = "bolt") -> float:
     files = {"image": (name, png(200, 150, seed))}
-    answer = httpx.post(f"{address}/predict", files=files, data={"category": category})
+    answer = httpx.post(f"{address}/predict", files=files, data={"category": category}, timeout=60)
     assert answer.status_code == 200
     return answer.json()["score"]
 
