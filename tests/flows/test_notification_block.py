@@ -12,6 +12,8 @@ from harmoniad.factory.notify import send
 from harmoniad.factory.story import Message
 from harmoniad.params import Notify
 
+pytestmark = pytest.mark.xdist_group("prefect")  # one server for all
+
 MESSAGE = Message("kept", "plant: refused", "plant: version 7 was refused.", {"MLflow": "http://mlflow/7"})
 RECEIVED: list[dict[str, Any]] = []
 
