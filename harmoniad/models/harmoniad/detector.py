@@ -16,10 +16,10 @@ from harmoniad.features.cache import Shape
 from harmoniad.models.detector import FeatureSet, SyntheticSet
 from harmoniad.models.harmoniad.design import Harmoniad
 from harmoniad.models.harmoniad.deviations import Deviations
-from harmoniad.models.harmoniad.earned import FusionWeights, earn_weights, equal_weights, measure_normal
+from harmoniad.models.harmoniad.earned import FusionWeights, equal_weights, learn_fusion, measure_normal
 from harmoniad.models.harmoniad.entries import BATCH_SIZE, Subset, batches_of, choose, every_fourth, number_images
 from harmoniad.models.harmoniad.frequency import FrequencySplit
-from harmoniad.models.harmoniad.head import DeviationHead
+from harmoniad.models.harmoniad.head import DeviationHead, fit_head
 from harmoniad.models.harmoniad.memory import NOBODY, NormalMemory, low_tokens, tokens_of
 from harmoniad.models.harmoniad.network import HarmoniadNetwork
 from harmoniad.models.padim.design import Padim
@@ -30,7 +30,6 @@ from harmoniad.params import Params, Train
 IMAGES_AT_ONCE = 4  # that are scored: the features of more would not stay in a CPU's cache
 MOST_COMPARED = 1000  # good views, and as many copies, that the head and the fusion learn from: bounds time and memory
 MOST_WEIGHT = {"place": 0.25}  # it tells images apart well, but is too coarse to show where a defect is
-HEAD_OPTIMISATION = {"learning_rate": 1e-3, "final_learning_rate": 1e-5, "weight_decay": 1e-2, "clip": 1.0}
 
 
 class HarmoniadDetector:
@@ -110,8 +109,7 @@ class HarmoniadDetector:
         The weights are those of the category that the image's own tokens are most like; `categories` is not used.
         """
         parts = zip(*(layer.split(IMAGES_AT_ONCE) for layer in layers), strict=True)
-        device = self._fusion.level.device
-        return torch.cat([self._fusion.fuse(*self._maps(_moved(part, device))) for part in parts])
+        return torch.cat([self._fusion.fuse(*self._maps(_moved(part, self._device))) for part in parts])
 
     def to(self, device: torch.device) -> Self:
         """Move to a device."""
@@ -149,6 +147,10 @@ class HarmoniadDetector:
             found |= {f"place.{name}": tensor for name, tensor in self._place.tensors().items()}
         fusion = {"level": self._fusion.level, "excess": self._fusion.excess, "weights": self._fusion.weights}
         return found | {f"fusion.{name}": tensor.contiguous() for name, tensor in fusion.items()}
+
+    @property
+    def _device(self) -> torch.device:
+        return self._fusion.level.device
 
     @property
     def _map_names(self) -> list[str]:
@@ -251,46 +253,35 @@ class HarmoniadDetector:
     ) -> list[dict[str, float]]:
         """Train head 2 on three images of four, and let the fourth decide what each map is worth."""
         assert self._memory is not None
-        design, device = self._design, self._memory.tokens.device
         good = choose(len(features), MOST_COMPARED, self._seed)
         made = choose(len(synthetic), MOST_COMPARED, self._seed) if synthetic else []
         deviations = Deviations(
-            features, synthetic, (good, made), owners, self._memory, grid=self._grid, norm=design.norm
+            features, synthetic, (good, made), owners, self._memory, grid=self._grid, norm=self._design.norm
         )
-        owner = [owners[0][i] for i in good] + [owners[1][i] for i in made]
         judged = every_fourth(owners[0], features.categories)
+        is_judged = [owners[0][i] in judged for i in good] + [owners[1][i] in judged for i in made]
         if self._place is not None:
             others = [i for i in range(len(features)) if owners[0][i] not in judged]
             others = others if len(others) > 1 else list(range(len(features)))  # a Gaussian needs two images
-            self._place.fit(Subset(features, others), device=device, checkpoint=checkpoint)
+            self._place.fit(Subset(features, others), device=self._device, checkpoint=checkpoint)
         log = []
         if self._head is not None:
-            learned = [position for position in range(len(deviations)) if owner[position] not in judged]
+            learned = [position for position, judges in enumerate(is_judged) if not judges]
             learned = learned or list(range(len(deviations)))  # a single image has to serve for both
-            self._head.measure(deviations.batch(range(0, deviations.good_count, 1 + deviations.good_count // 64))[0])
-            deviations.feature_defects = design.feature_noise if design.feature_defects else None
-            optimisation = self._train_params.model_copy(update={**HEAD_OPTIMISATION, "steps": design.head_steps})
             path = checkpoint.with_name(f"{checkpoint.stem}-head{checkpoint.suffix}")
-            log = train(
-                self._head, deviations.subset(learned), optimisation, seed=self._seed, device=device, checkpoint=path
+            log = fit_head(
+                self._head, deviations, learned, self._design, self._train_params, seed=self._seed, checkpoint=path
             )
-            path.unlink(missing_ok=True)
-            deviations.feature_defects = None
         maps = self._training_maps(features, synthetic, deviations, good, made)
         names = [features.categories[i] for i in good] + [synthetic.categories[i] for i in made if synthetic]
-        category = torch.tensor([self._categories.index(name) for name in names], device=device)
-        is_good = torch.arange(len(names), device=device) < deviations.good_count
-        is_judged = torch.tensor([number in judged for number in owner], device=device)
-        if not (is_good & is_judged).any():  # a single image a category
-            is_judged = torch.ones_like(is_judged)
-        g, m = is_good & is_judged, ~is_good & is_judged
-        level, excess = measure_normal(maps[:, g], category[g], len(self._categories))
-        if design.fusion == "equal":
-            self._fusion = equal_weights(level, excess)
-        else:
-            most = [MOST_WEIGHT.get(name, 1) for name in self._map_names]
-            shares = deviations.shares(made).to(device)[is_judged[deviations.good_count :]]
-            self._fusion = earn_weights(level, excess, maps[:, g], category[g], maps[:, m], category[m], shares, most)
+        self._fusion = learn_fusion(
+            maps,
+            torch.tensor([self._categories.index(name) for name in names], device=self._device),
+            torch.tensor(is_judged, device=self._device),
+            deviations.shares(made).to(self._device),
+            count=len(self._categories),
+            most=[MOST_WEIGHT.get(name, 1) for name in self._map_names] if self._design.fusion == "earned" else None,
+        )
         return log
 
     @torch.inference_mode()
@@ -320,10 +311,9 @@ class HarmoniadDetector:
     @torch.inference_mode()
     def _measure_without_memory(self, features: FeatureSet) -> FusionWeights:
         indices = choose(len(features), MOST_COMPARED, self._seed)
-        device = self._fusion.level.device
         batches = batches_of(features, indices)
-        maps = torch.cat([self._maps(_moved(layers, device))[0] for layers in batches], dim=1)
-        return equal_weights(*measure_normal(maps, torch.zeros(maps.shape[1], device=device), 0))
+        maps = torch.cat([self._maps(_moved(layers, self._device))[0] for layers in batches], dim=1)
+        return equal_weights(*measure_normal(maps, torch.zeros(maps.shape[1], device=self._device), 0))
 
 
 def _fixed_split(channels: int, design: Harmoniad) -> FrequencySplit:

@@ -78,6 +78,36 @@ def measure_normal(maps: Tensor, categories: Tensor, count: int) -> tuple[Tensor
     return torch.stack(levels), torch.stack(excesses)
 
 
+def learn_fusion(
+    maps: Tensor,
+    categories: Tensor,
+    is_judged: Tensor,
+    shares: Tensor,
+    *,
+    count: int,
+    most: Sequence[float] | None,
+) -> FusionWeights:
+    """Level and excess of each map, and its weight, from images that none of the maps was fitted to.
+
+    Args:
+        maps: (K, N + M, h, w) of N views of good images, and of M copies with made defects after them.
+        categories: Number of the category of each, (N + M,).
+        is_judged: Whether nothing was fitted to it, (N + M,); all count where no good one is.
+        shares: Defective share of each token of the copies, (M, h, w).
+        count: Of the categories.
+        most: The highest weight of each map, of K; None for equal weights.
+    """
+    is_good = torch.arange(maps.shape[1], device=maps.device) < maps.shape[1] - len(shares)
+    if not (is_good & is_judged).any():  # a single image a category
+        is_judged = torch.ones_like(is_judged)
+    good, made = is_good & is_judged, ~is_good & is_judged
+    level, excess = measure_normal(maps[:, good], categories[good], count)
+    if most is None:
+        return equal_weights(level, excess)
+    where = shares[is_judged[~is_good]]
+    return earn_weights(level, excess, maps[:, good], categories[good], maps[:, made], categories[made], where, most)
+
+
 def equal_weights(level: Tensor, excess: Tensor) -> FusionWeights:
     """The same weight for every map."""
     return FusionWeights(level, excess, torch.full_like(level, 1 / level.shape[1]))

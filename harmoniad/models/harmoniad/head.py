@@ -1,19 +1,23 @@
 """Head 2: says of each token whether it is defective, from how it deviates from normal; taught by made defects."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmoniad.models.harmoniad.design import Harmoniad
+from harmoniad.models.harmoniad.deviations import Deviations
 from harmoniad.models.harmoniad.frequency import FrequencySplit
 from harmoniad.models.harmoniad.paths import Fusion
-from harmoniad.models.training import Trainable
+from harmoniad.models.training import Trainable, train
+from harmoniad.params import Train
 
 DEFECTIVE = 0.3  # a token counts as defective from this share of its area on
 UNSURE = 0.02  # between this share and that one it teaches nothing
 DEFECT_WEIGHT = 5.0  # defective tokens are few
+OPTIMISATION = {"learning_rate": 1e-3, "final_learning_rate": 1e-5, "weight_decay": 1e-2, "clip": 1.0}
 
 
 class DeviationHead(Trainable):
@@ -53,8 +57,10 @@ class DeviationHead(Trainable):
         """(B, C, h, w) to logits (B, h, w), and the mean share of the high path (a scalar)."""
         low, high = self._bands(deviation)
         distance = deviation.norm(dim=1, keepdim=True) / self.distance_scale
-        low = F.gelu(self.project_low(torch.cat([self.drop(low.abs() / self.low_scale), distance], dim=1)))
-        high = F.gelu(self.project_high(torch.cat([self.drop(high.abs() / self.high_scale), distance], dim=1)))
+        low_size = low.abs() / self.low_scale
+        high_size = high.abs() / self.high_scale if self.split is not None else low_size  # the scales are the same
+        low = F.gelu(self.project_low(torch.cat([self.drop(low_size), distance], dim=1)))
+        high = F.gelu(self.project_high(torch.cat([self.drop(high_size), distance], dim=1)))
         fused, share = self.fusion(low, high)
         return self.logit(F.gelu(self.mix(fused)))[:, 0], share
 
@@ -70,6 +76,27 @@ class DeviationHead(Trainable):
             return deviation, deviation
         bands: tuple[Tensor, Tensor] = self.split(deviation)
         return bands
+
+
+def fit_head(
+    head: DeviationHead,
+    deviations: Deviations,
+    positions: Sequence[int],
+    design: Harmoniad,
+    optimisation: Train,
+    *,
+    seed: int,
+    checkpoint: Path,
+) -> list[dict[str, float]]:
+    """Train head 2 on some of the deviations, and give a row a step; the checkpoint is deleted at the end."""
+    head.measure(deviations.batch(range(0, deviations.good_count, 1 + deviations.good_count // 64))[0])
+    deviations.feature_defects = design.feature_noise if design.feature_defects else None
+    own = optimisation.model_copy(update={**OPTIMISATION, "steps": design.head_steps})
+    chosen, device = deviations.subset(positions), head.logit.weight.device
+    log = train(head, chosen, own, seed=seed, device=device, checkpoint=checkpoint)
+    checkpoint.unlink(missing_ok=True)
+    deviations.feature_defects = None
+    return log
 
 
 def segmentation_loss(logits: Tensor, shares: Tensor) -> Tensor:
