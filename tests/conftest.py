@@ -3,13 +3,18 @@ import random
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from harmoniad.environment import keep_quiet
+from tests.browser import chromium, opened
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 keep_quiet()
 # Tests run side by side: processes that each want all cores slow one another down tenfold.
@@ -126,3 +131,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     threshold = Threshold(0.05, 500.0, thresholds, {"bolt": 1, "nut": 1}, 0.1, ImageScore(0.01, 1, 1.0))
     write_json(root / "model" / "threshold.json", threshold.to_dict())
     return root / "model"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def page(browser: "Browser") -> Iterator["Page"]:
+    """A page that must not give the browser a reason to complain."""
+    with opened(browser) as (page, complaints):
+        yield page
+        assert complaints == []

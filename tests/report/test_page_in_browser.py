@@ -1,33 +1,18 @@
 """The report in Chromium: what it loads, how fast, on a phone and on paper."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from harmoniad.report.page import write_report
-from tests.browser import chromium, needs_chromium, opened
+from tests.browser import needs_chromium, opened
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = needs_chromium
 VISIBLE = "shots => shots.filter(shot => shot.checkVisibility()).length"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: "Browser") -> Iterator["Page"]:
-    """A page that must not give the browser a reason to complain."""
-    with opened(browser) as (page, complaints):
-        yield page
-        assert complaints == []
 
 
 @pytest.fixture(scope="module")

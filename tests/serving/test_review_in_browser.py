@@ -12,7 +12,7 @@ import uvicorn
 
 from harmoniad.factory.inbox import read_inbox
 from harmoniad.serving.app import Service, create_app
-from tests.browser import chromium, needs_chromium, opened
+from tests.browser import needs_chromium, opened
 from tests.serving.conftest import png
 
 if TYPE_CHECKING:
@@ -23,20 +23,6 @@ SCRIPT = "<img src=x onerror=alert(1)>"
 BROKEN_OUT = "\"'><script>alert(2)</script>"  # of an attribute
 
 QUOTED = BROKEN_OUT.replace('"', "%22")  # as clients send a file's name
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["Browser"]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser: "Browser") -> Iterator["Page"]:
-    """A page that must not give the browser a reason to complain."""
-    with opened(browser) as (page, complaints):
-        yield page
-        assert complaints == []
 
 
 @pytest.fixture
