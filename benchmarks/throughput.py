@@ -10,20 +10,20 @@ anomalib is installed into an environment of its own (`--anomalib-venv`), or lef
 
 import argparse
 import importlib.metadata
-import json
 import os
-import platform
-import statistics
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # a script is looked for in its own folder only
+
+from benchmarks.throughput_contender import Contender
+from benchmarks.throughput_photographs import photographs
+from benchmarks.throughput_report import report
+
 ANOMALIB = "anomalib[cpu]==2.7.0"
 BACKBONE = "vit_small_patch14_dinov2"
-TRAIN_IMAGES = 80  # enough patches for a memory of 5000 to be thinned out from, with a tenth of the images kept back
 
 
 def main() -> None:
@@ -108,42 +108,6 @@ def settings(arguments: argparse.Namespace, cache: Path) -> dict[str, Any]:
     }
 
 
-def photographs(arguments: argparse.Namespace, cache: Path) -> tuple[list[str], list[str]]:
-    """JPEG files to score, and others to learn from."""
-    if arguments.photographs:
-        found = sorted(str(path) for path in arguments.photographs.rglob("*.jpg"))
-        if len(found) < arguments.images + TRAIN_IMAGES:
-            sys.exit(f"{arguments.photographs}: {arguments.images + TRAIN_IMAGES} JPEG files are wanted.")
-        step = len(found) // (arguments.images + TRAIN_IMAGES)
-        found = found[::step][: arguments.images + TRAIN_IMAGES]
-        return found[: arguments.images], found[arguments.images :]
-    folder = cache / f"photographs-{arguments.side}"
-    count = arguments.images + TRAIN_IMAGES
-    if not (folder / f"{count - 1:04}.jpg").is_file():
-        make_photographs(folder, count, arguments.side)
-    made = [str(folder / f"{number:04}.jpg") for number in range(count)]
-    return made[TRAIN_IMAGES:], made[:TRAIN_IMAGES]
-
-
-def make_photographs(folder: Path, count: int, side: int) -> None:
-    """Cut squares at random from scikit-image's photographs."""
-    import numpy as np
-    from PIL import Image
-    from skimage import data
-
-    names = ("coffee", "astronaut", "chelsea", "rocket", "brick", "grass", "gravel")
-    pictures = [Image.fromarray(getattr(data, name)()).convert("RGB") for name in names]
-    generator = np.random.default_rng(0)
-    folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
-        picture = pictures[number % len(pictures)]
-        length = int(min(picture.size) * generator.uniform(0.6, 1.0))
-        left = int(generator.integers(picture.width - length + 1))
-        top = int(generator.integers(picture.height - length + 1))
-        square = picture.crop((left, top, left + length, top + length)).resize((side, side), Image.Resampling.LANCZOS)
-        square.save(folder / f"{number:04}.jpg", quality=90)
-
-
 def anomalib_python(folder: Path) -> Path:
     """The Python of anomalib's environment, which is made if it is not there, with the torch of this one."""
     folder = folder.resolve()
@@ -156,67 +120,6 @@ def anomalib_python(folder: Path) -> Path:
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", ANOMALIB, *same], check=True)
         whole.touch()
     return python
-
-
-@dataclass
-class Contender:
-    """A process that waits until it is asked.
-
-    Attributes:
-        name: As the table says it.
-        settings: What it is told at its start.
-        script: What it runs, beside this file.
-        python: With which Python.
-        about: What it says of itself.
-        runs: What was measured, for each batch size.
-        profile: Seconds of each step, where it knows them.
-        peak_mb: Known when it has stopped.
-    """
-
-    name: str
-    settings: dict[str, Any]
-    script: str
-    python: Path = Path(sys.executable)
-    about: dict[str, Any] = field(default_factory=dict)
-    runs: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
-    profile: dict[str, float] = field(default_factory=dict)
-    peak_mb: float = 0.0
-
-    def start(self) -> None:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(self.settings["threads"]), "HF_HUB_OFFLINE": "1"}
-        self._process = subprocess.Popen(
-            [str(self.python), "-W", "ignore", str(HERE / self.script)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self.about = self.ask(self.settings)
-
-    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        if not answer:
-            sys.exit(f"{self.name}: the process ended with {self._process.wait()}.")
-        return json.loads(answer)
-
-    def run(self, batch: int) -> None:
-        self.runs.setdefault(batch, []).append(self.ask({"batch": batch}))
-
-    def stop(self) -> None:
-        self.peak_mb = json.loads(self._process.communicate()[0])["peak_mb"]
-
-    def images_per_second(self, batch: int) -> float:
-        """Median of the repetitions."""
-        count = len(self.settings["images"])
-        return statistics.median(count / run["seconds"] for run in self.runs[batch])
-
-    def latency(self, batch: int, share: float) -> float:
-        """Milliseconds a batch that this share of all batches did not exceed."""
-        seconds = sorted(value for run in self.runs[batch] for value in run["batch_seconds"])
-        return 1000 * seconds[min(len(seconds) - 1, int(share * len(seconds)))]
 
 
 def list_contenders(arguments: argparse.Namespace, work: dict[str, Any], python: Path | None) -> list[Contender]:
@@ -235,117 +138,6 @@ def list_contenders(arguments: argparse.Namespace, work: dict[str, Any], python:
         told = {**theirs, "role": "detector", "precision": precision, "detector": name}
         found.append(Contender(f"anomalib's {name}, {precision}", told, "throughput_anomalib.py", python))
     return found
-
-
-def report(arguments: argparse.Namespace, work: dict[str, Any], contenders: list[Contender]) -> None:
-    """Print the tables, and write them as markdown and as JSON."""
-    text = "\n".join([*conditions(arguments, contenders), "", *speed_table(arguments, contenders), ""])
-    text += "\n".join(
-        [*ratios(arguments, contenders), "", *profile_table(contenders), "", *drift(arguments, contenders)]
-    )
-    print(text)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "throughput.md").write_text(text + "\n", encoding="utf-8")
-    content = {
-        "settings": {key: value for key, value in work.items() if key not in ("images", "train")},
-        "contenders": [
-            {
-                "name": contender.name,
-                "about": contender.about,
-                "images_per_second": {batch: contender.images_per_second(batch) for batch in arguments.batches},
-                "seconds": {batch: [run["seconds"] for run in contender.runs[batch]] for batch in arguments.batches},
-                "peak_mb": contender.peak_mb,
-                "profile": contender.profile,
-            }
-            for contender in contenders
-        ],
-    }
-    (arguments.output / "throughput.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-
-
-def conditions(arguments: argparse.Namespace, contenders: list[Contender]) -> list[str]:
-    weights = "given weights" if arguments.weights else "random weights"
-    size = "JPEG files as given" if arguments.photographs else f"JPEG files of {arguments.side} × {arguments.side}"
-    versions = {key: value for contender in contenders for key, value in contender.about.items() if key == "anomalib"}
-    at_once = "; ".join(
-        f"{contender.name}: {contender.about['images_at_once']} at once is fastest"
-        for contender in contenders
-        if "images_at_once" in contender.about
-    )
-    lines = [
-        f"CPU ({platform.machine()}), {arguments.threads} threads, torch {importlib.metadata.version('torch')},"
-        f" {arguments.workers} decoding threads at batches above 1; {BACKBONE} with {weights},"
-        f" {arguments.resolution} px, blocks {arguments.layers}; memories of {arguments.bank} patches;"
-        f" {arguments.images} {size}, {arguments.repeats} repetitions round robin after one of warm-up. {at_once}.",
-    ]
-    if versions:
-        lines.append(
-            f"anomalib {versions['anomalib']}: the same backbone with random weights (timm is told `pretrained=False`),"
-            " in inference mode, with the same decoding threads; it runs all 12 blocks, PatchCore taps the blocks"
-            " above, Dinomaly its own eight (2 to 9); its bfloat16 is what it calls float16."
-        )
-    return lines
-
-
-def speed_table(arguments: argparse.Namespace, contenders: list[Contender]) -> list[str]:
-    heads = [f"images/s at {batch} | p50 ms | p95 ms" for batch in arguments.batches]
-    lines = ["| from JPEG bytes to verdict | " + " | ".join(heads) + " | peak MB |"]
-    lines.append("|---" * (2 + 3 * len(heads)) + "|")
-    for contender in contenders:
-        cells = [
-            f"{contender.images_per_second(batch):.2f} | {contender.latency(batch, 0.5):.0f}"
-            f" | {contender.latency(batch, 0.95):.0f}"
-            for batch in arguments.batches
-        ]
-        lines.append(f"| {contender.name} | {' | '.join(cells)} | {contender.peak_mb:.0f} |")
-    return [*lines, "", "p50 and p95 are those of a batch, not of an image. The bare encoder gets decoded images."]
-
-
-def ratios(arguments: argparse.Namespace, contenders: list[Contender]) -> list[str]:
-    """Each detector against the encoder of the same precision, and against the fastest of anomalib's."""
-    batch = max(arguments.batches)
-    speed = {contender.name: contender.images_per_second(batch) for contender in contenders}
-    theirs = {name: value for name, value in speed.items() if name.startswith("anomalib")}
-    heads = [f"/ {name}" for name in theirs]
-    lines = ["", f"At batch {batch}, times as fast:", "", "| | / bare encoder | " + " | ".join(heads) + " |"]
-    lines.append("|---" * (2 + len(heads)) + "|")
-    for name, value in speed.items():
-        if not name.startswith("HarmoniAD"):
-            continue
-        bare = speed[f"bare encoder, {name.rpartition(', ')[2]}"]
-        lines.append(
-            f"| {name} | {value / bare:.2f} | " + " | ".join(f"{value / x:.2f}" for x in theirs.values()) + " |"
-        )
-    return lines
-
-
-def profile_table(contenders: list[Contender]) -> list[str]:
-    """Where the time of HarmoniAD goes, one step after the other."""
-    profiled = [contender for contender in contenders if contender.profile]
-    lines = ["Milliseconds an image at batch 16, one step after the other, without decoding threads:", ""]
-    lines.append("| step | " + " | ".join(contender.name for contender in profiled) + " |")
-    lines.append("|---" * (1 + len(profiled)) + "|")
-    steps = profiled[0].profile if profiled else ()
-    rows = ([f"{1000 * contender.profile[step]:.1f}" for contender in profiled] for step in steps)
-    return [*lines, *(f"| {step} | {' | '.join(row)} |" for step, row in zip(steps, rows, strict=True))]
-
-
-def drift(arguments: argparse.Namespace, contenders: list[Contender]) -> list[str]:
-    """How far scores in bfloat16 lie from those in float32."""
-    if len(arguments.precisions) < 2:
-        return []
-    batch = max(arguments.batches)
-    scores = {c.name: c.runs[batch][-1]["scores"] for c in contenders if c.name.startswith("HarmoniAD")}
-    lines = []
-    for name in arguments.detectors:
-        exact, fast = (scores[f"HarmoniAD's {name}, {precision}"] for precision in ("float32", "bfloat16"))
-        largest = max(abs(one - two) for one, two in zip(exact, fast, strict=True))
-        spread = statistics.stdev(exact)
-        lines.append(
-            f"{name}: a score in bfloat16 differs by at most {largest:.2g} from that in float32,"
-            f" {largest / spread:.1%} of the standard deviation over the photographs."
-        )
-    return lines
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ def log_run(client: "MlflowClient", experiment_id: str, subject: Subject, folder
 
 
 def _log_model(folder: Path) -> str:
+    """Log it without an example, which MLflow would load model and encoder for, only to warn if it failed."""
     import mlflow
 
     info = mlflow.pyfunc.log_model(
@@ -99,7 +100,6 @@ def _log_model(folder: Path) -> str:
         python_model=str(Path(__file__).with_name("pyfunc_model.py")),
         artifacts={"model": str(folder)},
         signature=serving.signature(),
-        input_example=serving.input_example(),
         metadata={serving.DIGEST: provenance.folder_digest(folder)},
         pip_requirements=pip_requirements(),
     )

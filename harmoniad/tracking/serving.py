@@ -81,17 +81,6 @@ def signature() -> "ModelSignature":
     return ModelSignature(images, predictions, params)
 
 
-def input_example() -> np.ndarray:
-    """A small PNG in base64, as a request holds it."""
-    import io
-
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.new("RGB", (32, 32), (128, 128, 128)).save(buffer, "PNG")
-    return np.array([base64.b64encode(buffer.getvalue()).decode()], dtype=object)
-
-
 def check_digest(folder: Path) -> None:
     """Refuse files that are not those which were logged; a model of an older version says nothing of them.
 
