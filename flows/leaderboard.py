@@ -1,5 +1,6 @@
 """All detectors on all data sets with all seeds: a Prefect task an entry, as many at once as there are cores."""
 
+import itertools
 import os
 import sys
 import tempfile
@@ -66,12 +67,12 @@ def compare(entries: Sequence[Entry], threads: int) -> list[dict[str, Any]]:
     Returns:
         What `measure` gave for each entry, in the same order; a crash is an `error` too.
     """
-    missing = {entry.data_set.name: entry for entry in entries if not entry.file.is_file()}
-    for entry in missing.values():
+    is_new = [not entry.file.is_file() for entry in entries]
+    for entry in {entry.data_set.name: entry for entry in itertools.compress(entries, is_new)}.values():
         encode(entry.data_set, entry.params)
     futures = measure.map(list(entries), threads)
-    with Progress("leaderboard", len(entries), "entries") as progress:
-        for _ in as_completed(futures):
+    with Progress("leaderboard", len(entries), "entries", done=len(entries) - sum(is_new)) as progress:
+        for _ in as_completed(list(itertools.compress(futures, is_new))):
             progress.advance()
     return [_result(future, entry) for future, entry in zip(futures, entries, strict=True)]
 

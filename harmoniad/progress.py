@@ -41,9 +41,10 @@ class Progress:
         seconds = max(time.monotonic() - self._start, 1e-9)
         rate = (self._done - self._initial) / seconds
         left = tqdm.format_interval((self._total - self._done) / rate) if rate else "?"
+        pace = f"{rate:.1f} {self._unit}/s" if rate >= 0.5 else f"{60 * rate:.1f} {self._unit}/min"
         note = f", {self._note}" if self._note else ""
         print(
-            f"{self._label}: {self._done}/{self._total} {self._unit}, {rate:.1f} {self._unit}/s, {left} left{note}",
+            f"{self._label}: {self._done}/{self._total} {self._unit}, {pace}, {left} left{note}",
             file=sys.stderr,
             flush=True,
         )

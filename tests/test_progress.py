@@ -26,3 +26,14 @@ def test_work_of_an_earlier_run_does_not_count_for_the_rate(
         now = 10.0
         bar.advance(10)
     assert capsys.readouterr().err == "train: 90/100 steps, 1.0 steps/s, 00:10 left\n"
+
+
+def test_slow_work_is_counted_by_the_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    with Progress("leaderboard", 10, "entries") as bar:
+        now = 120.0
+        bar.advance(4)
+    assert capsys.readouterr().err == "leaderboard: 4/10 entries, 2.0 entries/min, 03:00 left\n"

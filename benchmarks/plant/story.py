@@ -102,7 +102,7 @@ def params_of(size: int, width: int, memory: int, steps: int) -> dict[str, objec
         "encoder": {"resolution": size},
         "views": {"synthetic": 1},
         "detector": {"harmoniad": {"width": width, "heads": 2, "memory_patches": memory, "head_steps": steps}},
-        "evaluate": {"heatmaps": 1},
+        "evaluate": {"heatmaps": 1, "report_images": 12},
         "register": {"heatmap_samples": 3},
         "encode": {"workers": 1},
     }
