@@ -2,15 +2,18 @@
 
 `harmoniad serve-model` and `mlflow models serve` run one after the other on loopback, the clients in this process; so
 on few cores they take some of the servers' time. The bare model is `predict_stream` over the same files in a process of
-its own: decoding in threads, batches of 16. Where other programs run, compare by the time of the processor. Then memory
-over many requests, and what happens when there are too many: both on a model of 32 px, so that it takes a minute
-(`--memory-model champion` takes the real one; `--memory-seconds` bounds it). With the defaults it takes ten minutes.
+its own: decoding in threads, batches of 16. Each is measured in each round, so that a machine that slows down does so
+for all; where other programs run, compare by the time of the processor. Then memory over many requests, and what
+happens when there are too many: both on a model of 32 px, so that it takes a minute (`--memory-model champion` takes
+the real one; `--memory-seconds` bounds it). With the defaults it takes ten minutes.
 
-    python benchmarks/serving.py --seconds 20
+    python benchmarks/serving.py
 """
 
 import argparse
+import contextlib
 import itertools
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -31,7 +34,8 @@ from harmoniad.errors import HarmoniadError
 from harmoniad.files import write_bytes
 
 OUT = Path("results/benchmarks/serving.md")
-WHEN = ("before", "after")  # serve-model was measured; if they differ much, other programs were at work
+Send = Callable[[Client], Callable[[bytes], int]]
+Server = tuple[str, psutil.Process]
 BARE = """
 import sys, time
 from pathlib import Path
@@ -55,6 +59,19 @@ class Load:
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
     statuses: Counter[int] = field(default_factory=Counter)
+    cpu_seconds: float = 0.0
+
+    def add(self, other: "Load") -> None:
+        """Take what was seen in another round."""
+        self.seconds += other.seconds
+        self.latencies += other.latencies
+        self.statuses += other.statuses
+        self.cpu_seconds += other.cpu_seconds
+
+    @property
+    def per_cpu(self) -> float:
+        """Images that were answered in a second of the server's processor time."""
+        return self.statuses[200] / max(1e-9, self.cpu_seconds)
 
     @property
     def rate(self) -> float:
@@ -67,7 +84,7 @@ class Load:
 
 
 def load(
-    send: Callable[[Client], Callable[[bytes], int]],
+    send: Send,
     address: str,
     images: Sequence[bytes],
     clients: int,
@@ -125,37 +142,77 @@ def bare_model(model: str, files: Sequence[Path], seconds: float) -> tuple[float
     return rate, per_cpu
 
 
+Loads = dict[tuple[str, int], Load]
+
+
 def measure(
-    name: str,
-    send: Callable[[Client], Callable[[bytes], int]],
-    server: tuple[str, psutil.Process],
-    images: Sequence[bytes],
-    options: argparse.Namespace,
-    bare: tuple[float, float],
-) -> list[str]:
-    """The rows of one server, which is given with its address and process."""
+    name: str, send: Send, server: Server, images: Sequence[bytes], options: argparse.Namespace, found: Loads
+) -> None:
+    """Add a round of one server, which is given with its address and process."""
     address, process = server
-    load(send, address, images, 4, seconds=60, requests=20)  # warm
-    rows = []
     for clients in options.clients:
         busy = cpu_seconds(process)
-        found = load(send, address, images, clients, seconds=options.seconds)
-        per_cpu = found.statuses[200] / max(1e-9, cpu_seconds(process) - busy)
-        bad = sum(count for status, count in found.statuses.items() if status != 200)
-        times = ", ".join(f"{found.percentile(percent):.0f}" for percent in (50, 95, 99))
-        shares = f"{found.rate / bare[0]:.2f} | {per_cpu / bare[1]:.2f}"
-        rows.append(f"| {name} | {clients} | {found.rate:.2f} | {shares} | {times} | {bad} |")
-        print(rows[-1], flush=True)
-    return rows
+        seen = load(send, address, images, clients, seconds=options.seconds)
+        seen.cpu_seconds = cpu_seconds(process) - busy
+        found.setdefault((name, clients), Load()).add(seen)
+        print(f"{name}, {clients} clients: {seen.rate:.2f} images/s", flush=True)
+
+
+def rounds_of(
+    files: Sequence[Path], images: Sequence[bytes], options: argparse.Namespace, kept: Sequence[str]
+) -> tuple[list[tuple[float, float]], Loads]:
+    """Measure the bare model and both servers in turn; only the one that is measured has work."""
+    bare, found = [], Loads()
+    with contextlib.ExitStack() as running:
+        served = {"serve-model": (running.enter_context(serve_model(options.model, *kept)), by_form)}
+        if options.mlflow:
+            server = running.enter_context(mlflow_serve(options.mlflow))
+            if server is None:
+                raise HarmoniadError(f"`mlflow models serve --model-uri {options.mlflow}` did not start")
+            served["mlflow models serve"] = (server, by_json)
+        for server, send in served.values():
+            load(send, server[0], images, 4, seconds=60, requests=20)  # warm
+        for _ in range(options.rounds):
+            bare.append(bare_model(options.model, files, options.seconds))
+            for name, (server, send) in served.items():
+                measure(name, send, server, images, options, found)
+    return bare, found
+
+
+def by_form(client: Client) -> Callable[[bytes], int]:
+    """How `harmoniad serve-model` is asked."""
+    return client.predict
+
+
+def by_json(client: Client) -> Callable[[bytes], int]:
+    """How `mlflow models serve` is asked."""
+    return client.invoke
+
+
+def table(bare: Sequence[tuple[float, float]], found: Loads) -> list[str]:
+    """Means over the rounds."""
+    rates, per_cpu = ([row[place] for row in bare] for place in (0, 1))
+    rate, work = statistics.fmean(rates), statistics.fmean(per_cpu)
+    lines = [
+        "| | clients | images/s | of the bare model | the same by processor time | p50, p95, p99 ms | not 200 |",
+        "|---|---|---|---|---|---|---|",
+        f"| bare model | | {rate:.2f} ({min(rates):.2f} to {max(rates):.2f}) | | {work:.1f} a second of it | | |",
+    ]
+    for (name, clients), seen in found.items():
+        times = ", ".join(f"{seen.percentile(percent):.0f}" for percent in (50, 95, 99))
+        shares = f"{seen.rate / rate:.2f} | {seen.per_cpu / work:.2f}"
+        bad = seen.statuses.total() - seen.statuses[200]
+        lines.append(f"| {name} | {clients} | {seen.rate:.2f} | {shares} | {times} | {bad} |")
+    return lines
 
 
 def memory(model: str, images: Sequence[bytes], requests: int, seconds: float, *options: str) -> str:
     """Memory of the server after a tenth of the requests, and after all, or as many as there was time for."""
     with serve_model(model, *options) as (address, process):
-        early = load(lambda client: client.predict, address, images, 8, seconds=seconds, requests=requests // 10)
+        early = load(by_form, address, images, 8, seconds=seconds, requests=requests // 10)
         first = memory_of(process)
         rest = requests - requests // 10
-        found = load(lambda client: client.predict, address, images, 8, seconds=seconds - early.seconds, requests=rest)
+        found = load(by_form, address, images, 8, seconds=seconds - early.seconds, requests=rest)
         last = memory_of(process)
     statuses = early.statuses + found.statuses
     return (
@@ -167,8 +224,8 @@ def memory(model: str, images: Sequence[bytes], requests: int, seconds: float, *
 def overload(model: str, images: Sequence[bytes], seconds: float, *options: str) -> str:
     """More clients than places in the queue, and one client afterwards."""
     with serve_model(model, "--queue", "8", *options) as (address, _):
-        found = load(lambda client: client.predict, address, images, 32, seconds=seconds)
-        after = load(lambda client: client.predict, address, images, 1, seconds=60, requests=20)
+        found = load(by_form, address, images, 32, seconds=seconds)
+        after = load(by_form, address, images, 1, seconds=60, requests=20)
     return (
         f"overload, 32 clients and 8 places: {dict(found.statuses)}, p99 of those answered "
         f"{found.percentile(99):.0f} ms; one client afterwards: {dict(after.statuses)}"
@@ -183,7 +240,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, default=Path("data/sample"), help="a folder of images")
     parser.add_argument("--images", type=int, default=64, help="how many of them (default: %(default)s)")
     parser.add_argument("--clients", type=numbers, default=[1, 4, 16], help="default: 1,4,16")
-    parser.add_argument("--seconds", type=float, default=20, help="for each row (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=10, help="for each row and round (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
     parser.add_argument("--memory-requests", type=int, default=5000, help="0: not measured (default: %(default)s)")
     parser.add_argument("--memory-seconds", type=float, default=600, help="at most (default: %(default)s)")
     parser.add_argument("--memory-model", help="instead of the small one")
@@ -195,22 +253,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not files:
         raise HarmoniadError(f"{options.data}: no test images. Name a folder in the layout of MVTec with --data.")
     images = [file.read_bytes() for file in files]
-    bare = [bare_model(options.model, files, options.seconds)]
-    lines: list[str] = []
     tail: list[str] = []
     with tempfile.TemporaryDirectory(prefix="harmoniad-") as temporary:
         kept = ("--keep", options.keep, "--review-dir", f"{temporary}/review")
-        with serve_model(options.model, *kept) as server:
-            lines += measure("serve-model", lambda client: client.predict, server, images, options, bare[0])
-        bare.append(bare_model(options.model, files, options.seconds))
-        if options.mlflow:
-            with mlflow_serve(options.mlflow) as server:
-                if server is None:
-                    lines.append("| mlflow models serve | did not start | | | | | |")
-                else:
-                    lines += measure(
-                        "mlflow models serve", lambda client: client.invoke, server, images, options, bare[0]
-                    )
+        head = table(*rounds_of(files, images, options, kept))
         if options.memory_requests:
             model = options.memory_model
             if model is None:
@@ -219,15 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 tiny_model(Path(model))
             tail.append(memory(model, images, options.memory_requests, options.memory_seconds, *kept))
             tail.append(overload(model, images, 10, *kept))
-    head = [
-        "| | clients | images/s | of the bare model | the same by processor time | p50, p95, p99 ms | not 200 |",
-        "|---|---|---|---|---|---|---|",
-        *(
-            f"| bare model, {when} | | {rate:.2f} | | {per_cpu:.1f} images a second of it | | |"
-            for when, (rate, per_cpu) in zip(WHEN, bare, strict=True)
-        ),
-    ]
-    text = "\n".join([*head, *lines, "", *tail])
+    text = "\n".join([*head, "", *tail])
     print(text)
     write_bytes(options.out, f"{text}\n".encode())
 
