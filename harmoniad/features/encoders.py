@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from harmoniad.errors import HarmoniadError
+from harmoniad.features import lite0
 from harmoniad.features import weights as weights_files
 from harmoniad.files import sha256_json
 from harmoniad.params import Encoder as EncoderParams
@@ -97,8 +98,11 @@ class Encoder:
         if found.sha256 != spec.weights_sha256:
             raise HarmoniadError(f"{found.path}: these are not the weights that the model was trained with.")
         library, _, model_name = spec.name.partition(":")
-        build = _build_open_clip if library == "open_clip" else _build_timm
-        network, mean, std = build(model_name, found, params)
+        if params.weights == weights_files.EMBEDDED:
+            network, mean, std = _build_embedded(found, params)
+        else:
+            build = _build_open_clip if library == "open_clip" else _build_timm
+            network, mean, std = build(model_name, found, params)
         self.input_size = _fit_patches(network, params)
         frozen: Any = network.eval().requires_grad_(False).to(device)
         self._network = frozen.to(memory_format=torch.channels_last)
@@ -155,6 +159,13 @@ class Encoder:
 Built = tuple[nn.Module, Sequence[float], Sequence[float]]
 
 
+def _build_embedded(found: weights_files.Weights, params: EncoderParams) -> Built:
+    network = lite0.Lite0()
+    network.load_state_dict(lite0.rename(weights_files.load_state(found.path), network.state_dict()))
+    _check_layers(params, len(lite0.TAPPED))
+    return network, lite0.MEAN, lite0.STD
+
+
 def _build_timm(name: str, found: weights_files.Weights, params: EncoderParams) -> Built:
     import timm
 
@@ -169,8 +180,6 @@ def _build_timm(name: str, found: weights_files.Weights, params: EncoderParams) 
     if not hasattr(network, "forward_intermediates"):
         raise HarmoniadError(f"encoder.name: timm:{name} gives no intermediate features. Choose another model.")
     state = weights_files.load_state(found.path)
-    if params.weights == weights_files.EMBEDDED:
-        state = rename_lite0(state, timm.create_model(name, pretrained=False).state_dict())
     adapt = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     if adapt is not None:  # resamples the position grid to the resolution
         state = adapt(state, network)
@@ -245,18 +254,6 @@ def _fit_patches(network: Any, params: EncoderParams) -> int:
             f"Choose {size} or {size + side}, not {params.resolution}."
         )
     return size
-
-
-def rename_lite0(state: dict[str, Tensor], target: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Give the tensors of `efficientnet-lite-pytorch` timm's names: both list them in the order of the network.
-
-    Raises:
-        HarmoniadError: The shapes differ, so the file is not an EfficientNet-Lite0.
-    """
-    pairs = list(zip(state.values(), target.items(), strict=False))
-    if len(state) != len(target) or any(found.shape != wanted.shape for found, (_, wanted) in pairs):
-        raise HarmoniadError("The embedded weights are not those of EfficientNet-Lite0. Install the package again.")
-    return {name: found for found, (name, _) in pairs}
 
 
 def _load_exactly(network: nn.Module, state: dict[str, Tensor], found: weights_files.Weights) -> None:

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 from skimage import data as photographs
 
 from harmoniad.errors import HarmoniadError
-from harmoniad.features import weights
-from harmoniad.features.encoders import Encoder, EncoderSpec, choose_device, rename_lite0, resize
+from harmoniad.features import lite0, weights
+from harmoniad.features.encoders import Encoder, EncoderSpec, choose_device, resize
 from harmoniad.params import Encoder as EncoderParams
 
 CPU = torch.device("cpu")
@@ -56,7 +56,7 @@ def encoder(**params: object) -> Encoder:
 def test_the_embedded_weights_know_the_photographs() -> None:
     found = weights.resolve(EncoderParams())
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    network.load_state_dict(rename_lite0(weights.load_state(found.path), network.state_dict()))
+    network.load_state_dict(lite0.rename(weights.load_state(found.path), network.state_dict()))
     network.eval()
     for name, label, probability in (("coffee", 967, 0.5), ("chelsea", 285, 0.2), ("camera", 872, 0.8)):
         pixels = torch.from_numpy(photograph(name, 224)).permute(2, 0, 1)[None] / 255
