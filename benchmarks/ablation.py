@@ -1,6 +1,6 @@
 """Ablation: which part of the detector brings what, on images of which no figure is shown anywhere else.
 
-    python benchmarks/ablation.py --data sample:11 --data varied:12 --data real=../shared/data
+    python benchmarks/ablation.py --data sample:11 --data varied:12 --data real=FOLDER
 
 Variants stand in benchmarks/ablation.yaml as changes of params.yaml; the first one is what the others are
 compared with. Of a folder's test images only the validation half is used (see `datasets.part_of`), of generated

@@ -1,8 +1,8 @@
 """Accuracy and speed: data sets x encoders x detectors x seeds, as one table, a CSV and a plot.
 
     python benchmarks/accuracy.py --data sample:0
-    python benchmarks/accuracy.py --data real=../shared/data \\
-        --weights dinov2_vits14=../shared/weights/dinov2_vits14.safetensors
+    python benchmarks/accuracy.py --data real=FOLDER \\
+        --weights dinov2_vits14=FILE
 
 One joint model over all categories of a data set. The params are those of params.yaml, changed by what
 benchmarks/accuracy.yaml says of an encoder and of a detector. A seed decides two things: the detector's chance
