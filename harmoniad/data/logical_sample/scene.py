@@ -97,10 +97,15 @@ class Scene:
         solid = self._shapes.draw[item.shape](item, x, y)
         u = unit(self._n)
         cover = np.clip(solid.inside * u + 0.5, 0, 1)
-        below = self.colour[box] * (1 - _shadow(cover, solid.lift * u, self.light))[..., None]
+        self.colour[box] *= (1 - _shadow(cover, solid.lift * u, self.light))[..., None]
         slope_y, slope_x = np.gradient(solid.height, 1 / u)
-        lit = shade(slope_x, slope_y, solid.colour, solid.metal, self.light)
-        self.colour[box] = below + cover[..., None] * (lit - below)
+        # The box has room for the shadow; the lamp's work is dear, and seen where the item is.
+        part = _bounds(cover)
+        colour = solid.colour[part] if solid.colour.ndim == 3 else solid.colour
+        metal = solid.metal[part] if isinstance(solid.metal, np.ndarray) and solid.metal.ndim else solid.metal
+        lit = shade(slope_x[part], slope_y[part], colour, metal, self.light)
+        below = self.colour[box][part]
+        below += cover[part][..., None] * (lit - below)
 
 
 def cover_of(item: Item, shapes: Shapes, n: int) -> np.ndarray:
@@ -176,6 +181,14 @@ def _grid(item: Item, reach: float, n: int) -> tuple[tuple[slice, slice], np.nda
     x = cos * across[None, :] + sin * down[:, None]
     y = cos * down[:, None] - sin * across[None, :]
     return np.s_[top:bottom, left:right], x, y
+
+
+def _bounds(cover: np.ndarray) -> tuple[slice, slice]:
+    """The smallest box that holds all that is covered."""
+    rows, columns = (np.flatnonzero(cover.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return np.s_[:0, :0]
+    return np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _shadow(cover: np.ndarray, lift: float, light: tuple[float, float]) -> np.ndarray:
