@@ -102,7 +102,7 @@ class Scene:
         # The box has room for the shadow; the lamp's work is dear, and seen where the item is.
         part = _bounds(cover)
         colour = solid.colour[part] if solid.colour.ndim == 3 else solid.colour
-        metal = solid.metal[part] if isinstance(solid.metal, np.ndarray) and solid.metal.ndim else solid.metal
+        metal = solid.metal[part] if isinstance(solid.metal, np.ndarray) else solid.metal
         lit = shade(slope_x[part], slope_y[part], colour, metal, self.light)
         below = self.colour[box][part]
         below += cover[part][..., None] * (lit - below)
